@@ -1,1 +1,18 @@
-//! Placeholder.
+//! A simulated fleet of KMS keys: test equipment, not part of the product.
+//!
+//! [`Fleet`] serves a [`FleetDescription`] over KMS's JSON protocol and records what is published over SNS's query
+//! protocol. [`Function`] runs a function's real binary against it, under the Lambda Runtime API.
+
+pub mod description;
+mod faults;
+mod fleet;
+mod operation;
+mod runtime_api;
+mod sns;
+
+pub use description::{DescriptionError, FleetDescription, KeyDescription};
+pub use faults::{Fault, FaultKind};
+pub use fleet::{Fleet, generated_key_id};
+pub use operation::Operation;
+pub use runtime_api::{Function, FunctionError, Invocation, Outcome};
+pub use sns::Published;

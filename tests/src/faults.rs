@@ -1,0 +1,126 @@
+//! Faults: what goes wrong with a call, and how often.
+
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// A fault. In a fleet file it is an object (`{"kind": "throttled", "times": 2}`) or, where its kind says it all, a
+/// string (`"denied"`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// How many calls it hits; the calls after that are healthy. Default: all; for `empty_page` 1.
+    pub times: Option<u64>,
+    /// How many calls stay healthy before it: `2` lets the third page of a listing fail. Default 0.
+    pub after_calls: u64,
+    /// HTTP status of `server_error` (default 500) and `error` (default 400).
+    pub status: Option<u16>,
+    /// Error code of `error`; it must have one.
+    pub code: Option<String>,
+    /// Error message of `error`.
+    pub message: Option<String>,
+    /// How long `slow` takes, in milliseconds; it must say so.
+    pub delay_ms: Option<u64>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// `AccessDeniedException`; of SNS `AuthorizationError` with status 403.
+    Denied,
+    /// `ThrottlingException`; of SNS `Throttling`.
+    Throttled,
+    /// `KMSInternalException`; of SNS `InternalError`.
+    ServerError,
+    /// The call is never answered.
+    Hang,
+    /// Status 200 and a body that is neither JSON nor XML.
+    Garbled,
+    /// Status 200 and a body that ends too early, whole as far as HTTP is concerned.
+    Truncated,
+    /// The connection is closed in the middle of the body.
+    Cut,
+    /// `NotFoundException`; of SNS `NotFound` with status 404.
+    NotFound,
+    /// Any error: `status`, `code`, `message`.
+    Error,
+    /// Healthy, after `delay_ms`.
+    Slow,
+    /// A page that says `Truncated` and gives no marker.
+    NoMarker,
+    /// Pages that give the same marker again and again.
+    SameMarker,
+    /// A page without an entry, but with a marker to go on from.
+    EmptyPage,
+}
+
+impl Fault {
+    /// A fault of that kind, with defaults for the rest.
+    pub fn new(kind: FaultKind) -> Self {
+        Self { kind, times: None, after_calls: 0, status: None, code: None, message: None, delay_ms: None }
+    }
+}
+
+impl<'de> Deserialize<'de> for Fault {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FaultVisitor)
+    }
+}
+
+struct FaultVisitor;
+
+impl<'de> Visitor<'de> for FaultVisitor {
+    type Value = Fault;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the kind of a fault or an object with `kind`")
+    }
+
+    fn visit_str<E: de::Error>(self, kind: &str) -> Result<Fault, E> {
+        let kind = FaultKind::deserialize(de::value::StrDeserializer::<E>::new(kind))?;
+        checked(Fault::new(kind))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fault, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            kind: FaultKind,
+            times: Option<u64>,
+            #[serde(default)]
+            after_calls: u64,
+            status: Option<u16>,
+            code: Option<String>,
+            message: Option<String>,
+            delay_ms: Option<u64>,
+        }
+        let Fields { kind, times, after_calls, status, code, message, delay_ms } =
+            Fields::deserialize(MapAccessDeserializer::new(map))?;
+        checked(Fault { kind, times, after_calls, status, code, message, delay_ms })
+    }
+}
+
+/// Refuses what would be ignored in silence.
+fn checked<E: de::Error>(fault: Fault) -> Result<Fault, E> {
+    let is_error = fault.kind == FaultKind::Error;
+    if is_error != fault.code.is_some() {
+        return Err(E::custom("`code` goes with kind `error`, and only with it"));
+    }
+    if fault.message.is_some() && !is_error {
+        return Err(E::custom("`message` goes with kind `error` only"));
+    }
+    if fault.status.is_some() && !is_error && fault.kind != FaultKind::ServerError {
+        return Err(E::custom("`status` goes with kinds `error` and `server_error` only"));
+    }
+    if fault.status.is_some_and(|status| !(400..=599).contains(&status)) {
+        return Err(E::custom("`status` must be from 400 to 599"));
+    }
+    if (fault.kind == FaultKind::Slow) != fault.delay_ms.is_some() {
+        return Err(E::custom("`delay_ms` goes with kind `slow`, and only with it"));
+    }
+    Ok(fault)
+}
