@@ -1,1 +1,104 @@
-//! Placeholder.
+//! Is every eligible key rotated, often enough, on time?
+//!
+//! Eligible is a customer managed, symmetric encryption key whose material KMS made. For those, and for those alone,
+//! `GetKeyRotationStatus` is called.
+//!
+//! # Environment
+//!
+//! Beside the variables of [`shared`]:
+//!
+//! | variable | default | meaning |
+//! |---|---|---|
+//! | `MAX_ROTATION_PERIOD_DAYS` | `365` | longest rotation period that policy allows (90–2560) |
+//! | `ROTATION_GRACE_DAYS` | `2` | how late an automatic rotation may be |
+
+pub mod evaluate;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_sdk_kms::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_kms::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_kms::error::BoxError;
+use jiff::Timestamp;
+use serde_json::Value;
+use shared::domain::control::Control;
+use shared::domain::evaluation::{Failure, Verdict};
+use shared::domain::key::{Key, Unexpected};
+use shared::kms::{Kms, Operation, timestamp};
+use shared::serve::Check;
+use shared::settings::{Environment, InvalidConfiguration, MOST_DAYS};
+
+use evaluate::{CONTROLS, Policy, RotationStatus, evaluate, settled};
+
+/// The function's check.
+#[derive(Debug)]
+pub struct RotationChecker {
+    policy: Policy,
+}
+
+impl Check<3> for RotationChecker {
+    const FUNCTION: &'static str = "rotation-checker";
+    const CONTROLS: [&'static Control; 3] = CONTROLS;
+    const TAKES_AS_OF: bool = true;
+
+    fn read(environment: &Environment) -> Result<Self, InvalidConfiguration> {
+        let policy = Policy {
+            max_rotation_period_days: environment.number("MAX_ROTATION_PERIOD_DAYS", 365, 90..=2_560)?,
+            rotation_grace_days: environment.number("ROTATION_GRACE_DAYS", 2, 0..=MOST_DAYS)?,
+        };
+        Ok(Self { policy })
+    }
+
+    async fn evaluate(&self, kms: &Kms, key: &Key, now: Timestamp) -> [Verdict; 3] {
+        match settled(key) {
+            Some(verdict) => std::array::from_fn(|_| verdict.clone()),
+            None => evaluate(key, rotation_status(kms, &key.id).await, self.policy, now),
+        }
+    }
+}
+
+async fn rotation_status(kms: &Kms, key_id: &str) -> Result<RotationStatus, Failure> {
+    let enabled_is_there = EnabledIsThere::default();
+    let answer = kms
+        .call(Operation::GetKeyRotationStatus, async |kms| {
+            let request = kms.get_key_rotation_status().key_id(key_id);
+            request.customize().interceptor(enabled_is_there.clone()).send().await
+        })
+        .await?;
+    let next_rotation = match &answer.next_rotation_date {
+        None => Ok(None),
+        Some(date) => timestamp(date).map(Some).ok_or_else(|| {
+            Unexpected::value(Operation::GetKeyRotationStatus.name(), "NextRotationDate", format!("{date:?}"))
+        }),
+    };
+    Ok(RotationStatus {
+        enabled: enabled_is_there.0.load(Ordering::Relaxed).then_some(answer.key_rotation_enabled),
+        period_days: answer.rotation_period_in_days,
+        next_rotation,
+        on_demand_in_progress: answer.on_demand_rotation_start_date.is_some(),
+    })
+}
+
+/// Looks whether the answer says at all if rotation is on: the SDK reads an answer that does not as `false`.
+#[derive(Clone, Debug, Default)]
+struct EnabledIsThere(Arc<AtomicBool>);
+
+impl Intercept for EnabledIsThere {
+    fn name(&self) -> &'static str {
+        "EnabledIsThere"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response().body().bytes().unwrap_or_default();
+        let there = serde_json::from_slice::<Value>(body)
+            .is_ok_and(|body| body.get("KeyRotationEnabled").is_some_and(Value::is_boolean));
+        self.0.store(there, Ordering::Relaxed);
+        Ok(())
+    }
+}

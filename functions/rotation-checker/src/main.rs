@@ -1,2 +1,8 @@
-//! Placeholder.
-fn main() {}
+//! Wiring only: see the library.
+
+use rotation_checker::RotationChecker;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    shared::serve::serve::<RotationChecker, _>().await
+}

@@ -1,0 +1,45 @@
+//! The ways a whole run can fail. Everything smaller is a verdict.
+
+use lambda_runtime::Diagnostic;
+
+use crate::settings::InvalidConfiguration;
+
+/// Why an invocation failed. The type's name is stable: operators and other programs match it.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The event is none that this function takes. Nothing was called.
+    #[error("{0}")]
+    InvalidEvent(#[from] crate::event::InvalidEvent),
+    /// A setting is missing or wrong. Nothing was called.
+    #[error("{0}")]
+    InvalidConfiguration(#[from] InvalidConfiguration),
+    /// It is not known which keys there are.
+    #[error("cannot tell which keys there are: {0}")]
+    ListKeysFailed(String),
+    /// The topic did not take the alert.
+    #[error("the alert was not delivered to {topic_arn}: {cause}")]
+    AlertNotDelivered {
+        /// Topic that should have taken it.
+        topic_arn: String,
+        /// What SNS or the transport said.
+        cause: String,
+    },
+}
+
+impl RunError {
+    /// The error type that Lambda reports.
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            Self::InvalidEvent(_) => "InvalidEvent",
+            Self::InvalidConfiguration(_) => "InvalidConfiguration",
+            Self::ListKeysFailed(_) => "ListKeysFailed",
+            Self::AlertNotDelivered { .. } => "AlertNotDelivered",
+        }
+    }
+}
+
+impl From<RunError> for Diagnostic {
+    fn from(error: RunError) -> Self {
+        Self { error_type: error.error_type().to_owned(), error_message: error.to_string() }
+    }
+}

@@ -1,0 +1,318 @@
+//! Which keys a run looks at, and in which order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::domain::evaluation::{Failure, Verdict, excluded, not_found};
+use crate::domain::location::{KeyName, Location, Named};
+use crate::domain::report::KeyIdentity;
+use crate::error::RunError;
+use crate::kms::{Kms, Operation};
+
+/// Most keys that one page of `ListKeys` holds.
+const KEYS_A_PAGE: i32 = 1_000;
+
+/// Most aliases that one page of `ListAliases` holds.
+const ALIASES_A_PAGE: i32 = 100;
+
+/// A key that the run has to look at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The key, or the name that stands for none.
+    pub key: KeyIdentity,
+    /// Why the run looks at it.
+    pub source: Source,
+}
+
+/// How a key came into the run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// `ListKeys` gave it.
+    Listed,
+    /// The event or the settings name it.
+    Named,
+    /// The verdict stands already; no call is made for the key.
+    Settled(Box<Verdict>),
+}
+
+/// The keys of one run.
+///
+/// A key ID is all that is held of a key that waits its turn, some 70 bytes.
+#[derive(Debug)]
+pub struct Inventory {
+    listed: Vec<String>,
+    others: Vec<Candidate>,
+    excluded: BTreeSet<String>,
+    /// Did listing reach its end?
+    pub complete: bool,
+}
+
+impl Inventory {
+    /// Finds out which keys there are: those of `asked_for` within `monitored`, or all of `monitored`, or every key of
+    /// the account and Region; `left_out` are marked.
+    ///
+    /// # Errors
+    /// [`RunError::ListKeysFailed`] if there is no list to work on: `ListKeys` gave not even a first page, or
+    /// `ListAliases` failed while `left_out` names aliases, so that it is not known which keys those are.
+    pub async fn take(
+        kms: &Kms,
+        location: &Location,
+        asked_for: Option<&[KeyName]>,
+        monitored: &[KeyName],
+        left_out: &[KeyName],
+        now: Timestamp,
+    ) -> Result<Self, RunError> {
+        let asked_for = asked_for.unwrap_or_default();
+        let names = || asked_for.iter().chain(monitored).chain(left_out).map(|name| name.at(location));
+        let aliases = if names().any(|name| matches!(name, Named::Alias(_))) {
+            let wanted = names().filter_map(|name| if let Named::Alias(alias) = name { Some(alias) } else { None });
+            let wanted: BTreeSet<&str> = wanted.collect();
+            resolve(kms, &wanted).await
+        } else {
+            Ok(BTreeMap::new())
+        };
+        if let (Err(failure), Some(Named::Alias(alias))) =
+            (&aliases, left_out.iter().map(|name| name.at(location)).find(|name| matches!(name, Named::Alias(_))))
+        {
+            return Err(RunError::ListKeysFailed(format!("{failure}, and EXCLUDED_KEYS names `{alias}`")));
+        }
+        let find = |name: &KeyName| find(name.at(location), location, &aliases);
+        let marked: BTreeSet<String> =
+            left_out.iter().map(find).filter(|it| it.source == Source::Named).map(|it| it.key.id).collect();
+        let scope: Vec<Candidate> = monitored.iter().map(find).collect();
+        let mut inventory = Self { listed: Vec::new(), others: Vec::new(), excluded: marked, complete: true };
+        if asked_for.is_empty() && monitored.is_empty() {
+            inventory.list(kms, now).await?;
+        } else if asked_for.is_empty() {
+            inventory.others = scope;
+        } else {
+            inventory.others = asked_for.iter().map(find).collect();
+            if !monitored.is_empty() {
+                for candidate in &mut inventory.others {
+                    if candidate.source == Source::Named && !scope.iter().any(|it| it.key == candidate.key) {
+                        let why = "MONITORED_KEYS does not name this key";
+                        candidate.source = Source::Settled(Box::new(excluded(why)));
+                    }
+                }
+            }
+        }
+        inventory.others.sort_by(|a, b| a.key.arn.cmp(&b.key.arn));
+        inventory.others.dedup_by(|a, b| a.key.arn == b.key.arn);
+        Ok(inventory)
+    }
+
+    /// Reads `ListKeys` to its end. What a page beyond the first fails with only makes the inventory incomplete.
+    async fn list(&mut self, kms: &Kms, now: Timestamp) -> Result<(), RunError> {
+        let mut marker: Option<String> = None;
+        loop {
+            let answer = kms
+                .call(Operation::ListKeys, async |kms| {
+                    kms.list_keys().limit(KEYS_A_PAGE).set_marker(marker.clone()).send().await
+                })
+                .await;
+            let page = match answer {
+                Ok(page) => page,
+                Err(failure) if marker.is_none() => return Err(RunError::ListKeysFailed(why(&failure))),
+                Err(failure) => {
+                    self.break_off(&why(&failure));
+                    break;
+                }
+            };
+            for entry in page.keys.unwrap_or_default() {
+                let id = entry.key_id.or_else(|| entry.key_arn?.rsplit_once('/').map(|(_, id)| id.to_owned()));
+                match id {
+                    Some(id) => self.listed.push(id),
+                    None => self.break_off("an entry has neither KeyId nor KeyArn"),
+                }
+            }
+            if !page.truncated {
+                break;
+            }
+            match page.next_marker {
+                Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
+                Some(_) => {
+                    self.break_off("ListKeys gave the same marker twice");
+                    break;
+                }
+                None => {
+                    self.break_off("ListKeys said Truncated and gave no marker");
+                    break;
+                }
+            }
+        }
+        self.listed.sort_unstable();
+        self.listed.dedup();
+        let start = first_turn(self.listed.len(), now);
+        self.listed.rotate_left(start);
+        Ok(())
+    }
+
+    fn break_off(&mut self, why: &str) {
+        tracing::warn!(why, "listing the keys broke off");
+        self.complete = false;
+    }
+
+    /// How many keys the run has to look at.
+    pub fn len(&self) -> usize {
+        self.listed.len() + self.others.len()
+    }
+
+    /// Is there no key to look at?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The keys, one by one, in the order in which the run should take them.
+    pub fn candidates(&self, location: &Location) -> impl Iterator<Item = Candidate> {
+        let listed = self.listed.iter().map(|id| Candidate {
+            key: KeyIdentity { arn: location.key_arn(id), id: id.clone() },
+            source: Source::Listed,
+        });
+        listed.chain(self.others.iter().cloned()).map(|candidate| {
+            if !matches!(candidate.source, Source::Settled(_)) && self.excluded.contains(&candidate.key.id) {
+                let verdict = excluded("EXCLUDED_KEYS names this key");
+                return Candidate { source: Source::Settled(Box::new(verdict)), ..candidate };
+            }
+            candidate
+        })
+    }
+}
+
+fn why(failure: &Failure) -> String {
+    if failure.message.is_empty() { failure.to_string() } else { format!("{failure}: {}", failure.message) }
+}
+
+/// What a name stands for.
+fn find(name: Named<'_>, location: &Location, aliases: &Result<BTreeMap<String, String>, Failure>) -> Candidate {
+    let settled = |arn: String, id: &str, verdict: Verdict| Candidate {
+        key: KeyIdentity { arn, id: id.to_owned() },
+        source: Source::Settled(Box::new(verdict)),
+    };
+    let named = |id: &str| Candidate {
+        key: KeyIdentity { arn: location.key_arn(id), id: id.to_owned() },
+        source: Source::Named,
+    };
+    match (name, aliases) {
+        (Named::Id(id), _) => named(id),
+        (Named::Alias(alias), Ok(aliases)) => match aliases.get(alias) {
+            Some(id) => named(id),
+            None => settled(location.alias_arn(alias), alias, not_found("no key has this alias")),
+        },
+        (Named::Alias(alias), Err(failure)) => settled(location.alias_arn(alias), alias, failure.into()),
+        (Named::Elsewhere(arn, resource), _) => {
+            let why = "the ARN is of another account or Region than this run covers";
+            settled(arn.to_owned(), resource, not_found(why))
+        }
+    }
+}
+
+/// The keys behind the aliases that are wanted.
+async fn resolve(kms: &Kms, wanted: &BTreeSet<&str>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut found = BTreeMap::new();
+    each_alias(kms, |alias, key_id| {
+        if wanted.contains(alias.as_str()) {
+            found.insert(alias, key_id);
+        }
+    })
+    .await?;
+    Ok(found)
+}
+
+/// The aliases of the keys that are wanted, by key ID.
+///
+/// # Errors
+/// `ListAliases` failed.
+pub async fn aliases_of(kms: &Kms, wanted: &BTreeSet<&str>) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    each_alias(kms, |alias, key_id| {
+        if wanted.contains(key_id.as_str()) {
+            found.entry(key_id).or_default().push(alias);
+        }
+    })
+    .await?;
+    Ok(found)
+}
+
+/// Reads all aliases that stand for a key, page by page: asking KMS to resolve one could create an AWS managed key.
+async fn each_alias(kms: &Kms, mut take: impl FnMut(String, String)) -> Result<(), Failure> {
+    let mut marker: Option<String> = None;
+    loop {
+        let page = kms
+            .call(Operation::ListAliases, async |kms| {
+                kms.list_aliases().limit(ALIASES_A_PAGE).set_marker(marker.clone()).send().await
+            })
+            .await?;
+        for entry in page.aliases.unwrap_or_default() {
+            if let (Some(alias), Some(key_id)) = (entry.alias_name, entry.target_key_id) {
+                take(alias, key_id);
+            }
+        }
+        match page.next_marker {
+            Some(next) if page.truncated && marker.as_ref() != Some(&next) => marker = Some(next),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Where in the list a day's run begins: each day a golden ratio of the list further on. Whatever share of the keys a
+/// run reaches before its deadline, the next one begins among those that it did not reach, or reaches all of them, and
+/// no key waits much longer than others.
+fn first_turn(keys: usize, now: Timestamp) -> usize {
+    /// The golden ratio's fraction, in units of 2⁻⁶⁴.
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    let day = now.as_second().div_euclid(86_400).cast_unsigned();
+    let turned = u128::from(day.wrapping_mul(GOLDEN)) * keys as u128;
+    usize::try_from(turned >> 64).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn starts(keys: usize, days: i64) -> Vec<usize> {
+        (20_000..20_000 + days).map(|day| first_turn(keys, Timestamp::from_second(day * 86_400).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_day_has_one_order() {
+        let morning = Timestamp::from_second(20_000 * 86_400).unwrap();
+        let evening = Timestamp::from_second(20_001 * 86_400 - 1).unwrap();
+        assert_eq!(first_turn(1_000, morning), first_turn(1_000, evening));
+        assert_eq!(first_turn(0, morning), 0);
+        assert!(starts(7, 100).into_iter().all(|start| start < 7));
+    }
+
+    #[test]
+    fn the_next_run_begins_among_the_keys_that_were_not_reached_or_reaches_them_all() {
+        let keys = 1_000;
+        for reached in [50, 200, 500, 618, 700, 900] {
+            for day in starts(keys, 50).windows(2) {
+                let ahead = (day[1] + keys - day[0]) % keys;
+                let begins_among_them = ahead >= reached;
+                let reaches_all = ahead <= reached && ahead + reached >= keys;
+                assert!(begins_among_them || reaches_all, "{reached} of {keys}: {day:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_key_starves() {
+        let keys = 1_000;
+        for reached in [50, 100, 250, 500] {
+            let fair = keys / reached;
+            for first in 0..30 {
+                let mut seen = vec![false; keys];
+                let mut days = 0;
+                for start in starts(keys, 200).into_iter().skip(first) {
+                    (0..reached).for_each(|n| seen[(start + n) % keys] = true);
+                    days += 1;
+                    if seen.iter().all(|it| *it) {
+                        break;
+                    }
+                }
+                assert!(days <= 2 * fair + 1, "{reached} a day: {days} days, {fair} at best");
+            }
+        }
+    }
+}

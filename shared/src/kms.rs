@@ -1,0 +1,287 @@
+//! KMS as this product calls it: each operation paced to its share of the request quota, each failure of one of the
+//! kinds that verdicts distinguish, each call counted.
+//!
+//! Pacing and retries belong together: a retry is a request and takes a slot of the quota like any other. That is why
+//! the SDK's own retries are off here.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_sdk_kms::Client;
+use aws_sdk_kms::config::http::HttpResponse;
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::primitives::DateTime;
+use backon::{ExponentialBuilder, Retryable};
+use governor::clock::DefaultClock;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use jiff::Timestamp;
+
+use crate::domain::evaluation::{Cause, Failure};
+use crate::domain::key::Key;
+
+/// Tries of a throttled call, the first included: with the waits between them some 25 to 50 seconds.
+const TRIES_WHEN_THROTTLED: usize = 8;
+
+/// Tries after any other failure that may pass.
+const TRIES: usize = 3;
+
+/// The KMS operations that functions call, each with a request quota of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `DescribeKey`.
+    DescribeKey,
+    /// `GetKeyRotationStatus`.
+    GetKeyRotationStatus,
+    /// `ListAliases`.
+    ListAliases,
+    /// `ListKeys`.
+    ListKeys,
+}
+
+impl Operation {
+    /// Its name in KMS.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DescribeKey => "DescribeKey",
+            Self::GetKeyRotationStatus => "GetKeyRotationStatus",
+            Self::ListAliases => "ListAliases",
+            Self::ListKeys => "ListKeys",
+        }
+    }
+
+    /// Default quota, in requests per second for an account and Region (AWS KMS Developer Guide, "Request quotas").
+    fn quota(self) -> f64 {
+        match self {
+            Self::DescribeKey => 2_000.0,
+            Self::GetKeyRotationStatus => 1_000.0,
+            Self::ListAliases | Self::ListKeys => 500.0,
+        }
+    }
+}
+
+type Pace = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
+
+/// A KMS client that stays inside its share of the request quotas. One for each run: it counts the run's calls.
+#[derive(Debug)]
+pub struct Kms {
+    client: Client,
+    describe_key: Pace,
+    get_key_rotation_status: Pace,
+    list_aliases: Pace,
+    list_keys: Pace,
+    calls: AtomicU64,
+    throttles: AtomicU64,
+}
+
+impl Kms {
+    /// A client that uses `quota_share` (0 < x ≤ 1) of each quota.
+    pub fn new(config: &SdkConfig, quota_share: f64) -> Self {
+        let config = aws_sdk_kms::config::Builder::from(config).retry_config(RetryConfig::disabled()).build();
+        let pace = |operation| Pace::direct(quota(operation, quota_share));
+        Self {
+            client: Client::from_conf(config),
+            describe_key: pace(Operation::DescribeKey),
+            get_key_rotation_status: pace(Operation::GetKeyRotationStatus),
+            list_aliases: pace(Operation::ListAliases),
+            list_keys: pace(Operation::ListKeys),
+            calls: AtomicU64::new(0),
+            throttles: AtomicU64::new(0),
+        }
+    }
+
+    /// Requests sent so far, retries included.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Requests that KMS throttled so far.
+    pub fn throttles(&self) -> u64 {
+        self.throttles.load(Ordering::Relaxed)
+    }
+
+    /// Makes one call: waits for its slot, sends it, and tries again after failures that may pass.
+    ///
+    /// # Errors
+    /// What the last try ended with.
+    pub async fn call<T, E>(
+        &self,
+        operation: Operation,
+        request: impl AsyncFn(&Client) -> Result<T, SdkError<E, HttpResponse>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let attempt = || async {
+            self.pace(operation).until_ready().await;
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            let failure = match request(&self.client).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failure(operation, &error),
+            };
+            if failure.cause == Cause::Throttled {
+                self.throttles.fetch_add(1, Ordering::Relaxed);
+            }
+            tracing::debug!(operation = operation.name(), cause = ?failure.cause, message = %failure.message, "a try failed");
+            Err(failure)
+        };
+        let waits = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(10))
+            .with_jitter()
+            .with_max_times(TRIES_WHEN_THROTTLED - 1);
+        let mut tries = 0;
+        attempt
+            .retry(waits)
+            .when(|failure: &Failure| {
+                tries += 1;
+                match failure.cause {
+                    Cause::Throttled => true,
+                    Cause::Timeout | Cause::ServiceError => tries < TRIES,
+                    // An answer that cannot be read may have been cut off on the way.
+                    Cause::Unexpected => failure.code.is_none() && tries < TRIES,
+                    Cause::AccessDenied | Cause::NotFound | Cause::Unsupported => false,
+                }
+            })
+            .await
+    }
+
+    fn pace(&self, operation: Operation) -> &Pace {
+        match operation {
+            Operation::DescribeKey => &self.describe_key,
+            Operation::GetKeyRotationStatus => &self.get_key_rotation_status,
+            Operation::ListAliases => &self.list_aliases,
+            Operation::ListKeys => &self.list_keys,
+        }
+    }
+
+    /// Asks for the facts about a key.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn describe_key(&self, id: &str, arn: &str) -> Result<Key, Failure> {
+        let answer = self.call(Operation::DescribeKey, async |kms| kms.describe_key().key_id(id).send().await).await?;
+        let Some(facts) = answer.key_metadata else {
+            return Err(Failure {
+                operation: Operation::DescribeKey.name(),
+                cause: Cause::Unexpected,
+                code: None,
+                message: "the answer has no KeyMetadata".to_owned(),
+            });
+        };
+        let multi_region = facts.multi_region_configuration.as_ref();
+        let is_replica = multi_region
+            .and_then(|it| it.multi_region_key_type.as_ref())
+            .is_some_and(|kind| kind.as_str() == "REPLICA");
+        let primary = multi_region.filter(|_| is_replica).and_then(|it| it.primary_key.as_ref());
+        Ok(Key {
+            arn: arn.to_owned(),
+            id: id.to_owned(),
+            manager: facts.key_manager.as_ref().map(|it| it.as_str().into()),
+            state: facts.key_state.as_ref().map(|it| it.as_str().into()),
+            spec: facts.key_spec.as_ref().map(|it| it.as_str().into()),
+            usage: facts.key_usage.as_ref().map(|it| it.as_str().into()),
+            origin: facts.origin.as_ref().map(|it| it.as_str().into()),
+            created_at: facts.creation_date.as_ref().and_then(timestamp),
+            primary_arn: primary.and_then(|it| it.arn.clone()),
+        })
+    }
+}
+
+/// An SDK instant as ours; `None` if it lies outside the years that ours can name.
+pub fn timestamp(instant: &DateTime) -> Option<Timestamp> {
+    Timestamp::new(instant.secs(), i32::try_from(instant.subsec_nanos()).ok()?).ok()
+}
+
+/// A steady pace with bursts of at most a tenth of a second.
+fn quota(operation: Operation, share: f64) -> Quota {
+    let per_second = operation.quota() * share;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a tenth of the quota")]
+    let burst = NonZeroU32::new((per_second / 10.0) as u32).unwrap_or(NonZeroU32::MIN);
+    let interval = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::MAX);
+    Quota::with_period(interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(burst)
+}
+
+fn failure<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let cause = match error {
+        SdkError::TimeoutError(_) => Cause::Timeout,
+        SdkError::DispatchFailure(transport) if transport.is_timeout() => Cause::Timeout,
+        SdkError::DispatchFailure(_) => Cause::ServiceError,
+        SdkError::ServiceError(answer) => cause_of_answer(error.code(), answer.raw().status().as_u16()),
+        _ => Cause::Unexpected,
+    };
+    let message = match error.message() {
+        Some(message) => message.to_owned(),
+        None if error.as_service_error().is_some() => String::new(),
+        None => chain(error),
+    };
+    Failure { operation: operation.name(), cause, code: error.code().map(str::to_owned), message }
+}
+
+/// KMS does not model denial and throttling: only the code tells.
+fn cause_of_answer(code: Option<&str>, status: u16) -> Cause {
+    match code {
+        Some("AccessDeniedException" | "AccessDenied") => Cause::AccessDenied,
+        Some("NotFoundException") => Cause::NotFound,
+        Some("UnsupportedOperationException") => Cause::Unsupported,
+        Some("ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded") => {
+            Cause::Throttled
+        }
+        _ if status == 429 => Cause::Throttled,
+        _ if status >= 500 => Cause::ServiceError,
+        _ if status == 403 => Cause::AccessDenied,
+        _ => Cause::Unexpected,
+    }
+}
+
+/// An error and its sources, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_by_code_then_by_status() {
+        for (code, status, cause) in [
+            (Some("AccessDeniedException"), 400, Cause::AccessDenied),
+            (Some("NotFoundException"), 400, Cause::NotFound),
+            (Some("UnsupportedOperationException"), 400, Cause::Unsupported),
+            (Some("ThrottlingException"), 400, Cause::Throttled),
+            (Some("KMSInternalException"), 500, Cause::ServiceError),
+            (Some("DependencyTimeoutException"), 503, Cause::ServiceError),
+            (None, 500, Cause::ServiceError),
+            (None, 429, Cause::Throttled),
+            (None, 403, Cause::AccessDenied),
+            (Some("KMSInvalidStateException"), 400, Cause::Unexpected),
+            (Some("BrandNewException"), 400, Cause::Unexpected),
+            (None, 400, Cause::Unexpected),
+        ] {
+            assert_eq!(cause_of_answer(code, status), cause, "{code:?} {status}");
+        }
+    }
+
+    #[test]
+    fn the_pace_is_the_share_of_the_quota_however_small() {
+        for (share, per_second) in [(1.0, 2_000.0), (0.2, 400.0), (0.000_1, 0.2), (1e-9, 0.000_002)] {
+            let quota = quota(Operation::DescribeKey, share);
+            let interval = quota.replenish_interval().as_secs_f64();
+            assert!((interval * per_second - 1.0).abs() < 1e-3, "{share}: {interval}");
+            assert!(f64::from(quota.burst_size().get()) <= (per_second / 10.0).max(1.0));
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Log lines: JSON with an RFC 3339 time, a level and the request id, or plain text if Lambda is set so.
+
+use tracing::level_filters::LevelFilter;
+
+use crate::settings::Environment;
+
+/// Starts logging, at the level and in the format that Lambda's logging configuration asks for.
+pub fn start(environment: &Environment) {
+    let lines = tracing_subscriber::fmt().with_max_level(level(environment)).with_target(false).with_ansi(false);
+    if environment.get("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("text")) {
+        lines.init();
+    } else {
+        lines.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
+    }
+}
+
+fn level(environment: &Environment) -> LevelFilter {
+    match level_name(environment).as_str() {
+        "TRACE" => LevelFilter::TRACE,
+        "DEBUG" => LevelFilter::DEBUG,
+        "WARN" => LevelFilter::WARN,
+        "ERROR" | "FATAL" => LevelFilter::ERROR,
+        _ => LevelFilter::INFO,
+    }
+}
+
+/// The least severe level that is kept, in Lambda's words.
+pub fn level_name(environment: &Environment) -> String {
+    environment.get("AWS_LAMBDA_LOG_LEVEL").unwrap_or("INFO").to_ascii_uppercase()
+}

@@ -1,0 +1,272 @@
+//! The one handler shape of all functions: event, inventory, facts, evaluation, report, alert, response.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_lambda_events::event::sqs::BatchItemFailure;
+use futures::StreamExt;
+use jiff::Timestamp;
+use lambda_runtime::{Context, LambdaEvent, service_fn};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
+
+use crate::domain::control::Control;
+use crate::domain::digest::Digest;
+use crate::domain::evaluation::{NOT_FOUND, Verdict, settled_by_description};
+use crate::domain::key::Key;
+use crate::domain::location::Location;
+use crate::domain::report::{KeyIdentity, Report};
+use crate::error::RunError;
+use crate::event::Request;
+use crate::inventory::{Candidate, Inventory, Source, aliases_of};
+use crate::kms::Kms;
+use crate::settings::{Environment, InvalidConfiguration, Settings};
+use crate::{alert, client, logging, metrics};
+
+/// Keys that a run looks at at the same time. The pace of the calls is set by the quotas; this many keep up with them
+/// while an answer takes up to some 80 ms.
+const KEYS_AT_A_TIME: usize = 32;
+
+/// Part of the time that is kept for what follows the evaluation, half for the names of keys and half for the alert.
+const SHARE_FOR_THE_END: u32 = 5;
+
+/// Most time that is kept for that.
+const MOST_FOR_THE_END: Duration = Duration::from_mins(1);
+
+/// Time that is kept for the way back of the response.
+const FOR_THE_RESPONSE: Duration = Duration::from_millis(300);
+
+/// What makes a function: `N` controls and how it judges one key by them.
+pub trait Check<const N: usize>: Sized {
+    /// Name of the function.
+    const FUNCTION: &'static str;
+
+    /// Its controls.
+    const CONTROLS: [&'static Control; N];
+
+    /// Can it judge for another instant than the present?
+    const TAKES_AS_OF: bool = false;
+
+    /// Reads the function's own settings.
+    ///
+    /// # Errors
+    /// One of them is missing or does not parse.
+    fn read(environment: &Environment) -> Result<Self, InvalidConfiguration>;
+
+    /// Judges one key that the rules for every control leave to the function. The verdicts stand in the order of
+    /// [`CONTROLS`](Self::CONTROLS). No error comes out: what cannot be read is a verdict too.
+    fn evaluate(&self, kms: &Kms, key: &Key, now: Timestamp) -> impl Future<Output = [Verdict; N]>;
+}
+
+/// The answer to an invocation.
+#[derive(Serialize)]
+struct Response {
+    #[serde(flatten)]
+    report: Report,
+    #[serde(rename = "batchItemFailures", skip_serializing_if = "Option::is_none")]
+    batch_item_failures: Option<Vec<BatchItemFailure>>,
+}
+
+/// Serves invocations of one function until Lambda ends the process.
+///
+/// # Errors
+/// The Lambda Runtime API is out of reach.
+pub async fn serve<C: Check<N>, const N: usize>() -> Result<(), lambda_runtime::Error> {
+    let environment = Environment::of_process();
+    logging::start(&environment);
+    let config = client::sdk_config().await;
+    // A wrong setting fails each invocation: Lambda shows an error of the start-up only in the log.
+    let settings = Settings::read(&environment).and_then(|settings| Ok((settings, C::read(&environment)?)));
+    let (config, settings, level) = (&config, &settings, &logging::level_name(&environment));
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let span = tracing::error_span!("run", request_id = event.context.request_id);
+        let run = async {
+            let (settings, check) = settings.as_ref().map_err(Clone::clone)?;
+            let run = Run::<C, N> { check, settings, config, level, context: event.context };
+            Box::pin(run.handle(event.payload)).await
+        };
+        let answer = async {
+            run.await.inspect_err(|error: &RunError| {
+                tracing::error!(error_type = error.error_type(), %error, "the run failed");
+            })
+        };
+        answer.instrument(span).await
+    }))
+    .await
+}
+
+/// Until when each part of a run has to be done, so that the response is in time.
+struct Time {
+    evaluated: Instant,
+    named: Instant,
+    published: Instant,
+}
+
+impl Time {
+    fn until(start: Instant, left: Duration) -> Self {
+        let for_the_end = (left / SHARE_FOR_THE_END).min(MOST_FOR_THE_END);
+        let end = start + left;
+        Self { evaluated: end - for_the_end, named: end - for_the_end / 2, published: end }
+    }
+}
+
+/// One invocation.
+struct Run<'a, C, const N: usize> {
+    check: &'a C,
+    settings: &'a Settings,
+    config: &'a SdkConfig,
+    level: &'a str,
+    context: Context,
+}
+
+impl<C: Check<N>, const N: usize> Run<'_, C, N> {
+    async fn handle(&self, event: Value) -> Result<Response, RunError> {
+        let request = Request::parse(event, C::TAKES_AS_OF)?;
+        let (now, clock) = read_clocks();
+        for (message_id, error) in request.batch.iter().flat_map(|batch| &batch.malformed) {
+            tracing::error!(message_id, %error, "a message of the batch is malformed");
+        }
+        let location = self.location();
+        let options = request.options.as_ref();
+        let judged_at = options.and_then(|options| options.as_of).unwrap_or(now);
+        let verbose = options.is_some_and(|options| options.verbose);
+        let mut report = Report::new(C::FUNCTION, &location, judged_at, &C::CONTROLS, verbose);
+        if let Some(options) = options {
+            let time = Time::until(clock, self.time_left(now));
+            let kms = Kms::new(self.config, self.settings.kms_quota_share);
+            let (monitored, excluded) = (&self.settings.monitored_keys, &self.settings.excluded_keys);
+            let inventory = Inventory::take(&kms, &location, options.keys.as_deref(), monitored, excluded, now);
+            let inventory = timeout_at(time.evaluated, inventory)
+                .await
+                .unwrap_or_else(|_| Err(RunError::ListKeysFailed("the time of the invocation ran out".to_owned())))?;
+            self.evaluate(&kms, &location, &inventory, judged_at, time.evaluated, &mut report).await;
+            name_by_aliases(&kms, time.named, &mut report).await;
+            if let Some(digest) = Digest::of(&report, &location) {
+                report.alerts.new = report.findings.iter().filter(|finding| finding.is_alertable()).count();
+                if !options.dry_run {
+                    alert::publish(self.config, &self.settings.topic_arn, &digest, &report, time.published).await?;
+                    report.alerts.messages_published = 1;
+                }
+            }
+            self.tell(&report, &kms, now, clock_now() - clock);
+        }
+        Ok(Response { report: report.for_response(), batch_item_failures: request.batch.map(|batch| batch.failures) })
+    }
+
+    /// Where this function runs. An emulator's function may have no real ARN: then the account is not known.
+    fn location(&self) -> Location {
+        Location::from_function_arn(&self.context.invoked_function_arn).unwrap_or_else(|| Location {
+            partition: "aws".to_owned(),
+            region: self.config.region().map_or("unknown", |region| region.as_ref()).to_owned(),
+            account_id: "unknown".to_owned(),
+        })
+    }
+
+    /// How long the run may take until its response has to be on its way.
+    fn time_left(&self, now: Timestamp) -> Duration {
+        let deadline = i64::try_from(self.context.deadline).unwrap_or(i64::MAX);
+        let left = deadline.saturating_sub(now.as_millisecond());
+        Duration::from_millis(u64::try_from(left).unwrap_or_default()).saturating_sub(FOR_THE_RESPONSE)
+    }
+
+    /// Judges the keys, many at a time, until all are judged or time runs short.
+    async fn evaluate(
+        &self,
+        kms: &Kms,
+        location: &Location,
+        inventory: &Inventory,
+        judged_at: Timestamp,
+        until: Instant,
+        report: &mut Report,
+    ) {
+        let judged = futures::stream::iter(inventory.candidates(location))
+            .map(|candidate| self.judge(kms, candidate, judged_at))
+            .buffer_unordered(KEYS_AT_A_TIME);
+        let mut judged = pin!(judged);
+        let mut reached = 0;
+        while let Ok(Some(result)) = timeout_at(until, judged.next()).await {
+            reached += 1;
+            if let Some((key, verdicts)) = result {
+                report.add(&key, C::CONTROLS, verdicts);
+            }
+        }
+        report.keys_not_reached = inventory.len().saturating_sub(reached) as u64;
+        report.complete = inventory.complete && report.keys_not_reached == 0;
+        if report.keys_not_reached > 0 {
+            tracing::warn!(keys_not_reached = report.keys_not_reached, "time ran short");
+        }
+    }
+
+    /// The verdicts about one key; `None` if it was listed and is gone since.
+    async fn judge(&self, kms: &Kms, candidate: Candidate, now: Timestamp) -> Option<(KeyIdentity, [Verdict; N])> {
+        let Candidate { key, source } = candidate;
+        let for_all = |verdict: Verdict| std::array::from_fn(|_| verdict.clone());
+        let verdicts = match &source {
+            Source::Settled(verdict) => for_all((**verdict).clone()),
+            Source::Listed | Source::Named => match kms.describe_key(&key.id, &key.arn).await {
+                Err(failure) => for_all((&failure).into()),
+                Ok(facts) => match settled_by_description(&facts) {
+                    Some(verdict) => for_all(verdict),
+                    None => self.check.evaluate(kms, &facts, now).await,
+                },
+            },
+        };
+        let gone = source == Source::Listed && verdicts.iter().any(|verdict| verdict.reason == NOT_FOUND);
+        (!gone).then_some((key, verdicts))
+    }
+
+    fn tell(&self, report: &Report, kms: &Kms, now: Timestamp, took: Duration) {
+        let run_duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            function = C::FUNCTION,
+            complete = report.complete,
+            keys_listed = report.keys_listed,
+            keys_not_reached = report.keys_not_reached,
+            findings = report.findings.len(),
+            messages_published = report.alerts.messages_published,
+            kms_calls = kms.calls(),
+            run_duration_ms,
+            "the run is done"
+        );
+        let measured =
+            metrics::Measured { at: now, kms_calls: kms.calls(), kms_throttles: kms.throttles(), run_duration_ms };
+        for line in metrics::lines(report, measured, self.level) {
+            #[expect(clippy::print_stdout, reason = "Lambda takes metrics from standard output, as bare JSON lines")]
+            {
+                println!("{line}");
+            }
+        }
+    }
+}
+
+/// Names the findings' keys by their aliases. Without an answer they go by their ARN.
+async fn name_by_aliases(kms: &Kms, until: Instant, report: &mut Report) {
+    let keys: BTreeSet<&str> = report.findings.iter().map(|finding| finding.key_id.as_str()).collect();
+    let mut aliases = BTreeMap::new();
+    if !keys.is_empty() {
+        match timeout_at(until, aliases_of(kms, &keys)).await {
+            Ok(Ok(found)) => aliases = found,
+            Ok(Err(failure)) => tracing::warn!(%failure, "the findings go without aliases"),
+            Err(_) => tracing::warn!("time ran short: the findings go without aliases"),
+        }
+    }
+    report.close(&aliases);
+}
+
+/// The one reading of the clocks: the instant that everything is judged for, and where the monotonic clock stands.
+#[expect(clippy::disallowed_methods, reason = "the one edge where the clock is read")]
+fn read_clocks() -> (Timestamp, Instant) {
+    let now = Timestamp::now();
+    // Verdicts know no fractions of seconds, and evidence reads better without.
+    (Timestamp::from_second(now.as_second()).unwrap_or(now), Instant::now())
+}
+
+/// Where the monotonic clock stands: for time left and time taken, never for a verdict.
+#[expect(clippy::disallowed_methods, reason = "the monotonic half of the one edge")]
+fn clock_now() -> Instant {
+    Instant::now()
+}
