@@ -6,6 +6,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::error::ApiError;
+use crate::operation::Operation;
+
 /// A fault. In a fleet file it is an object (`{"kind": "throttled", "times": 2}`) or, where its kind says it all, a
 /// string (`"denied"`).
 #[derive(Clone, Debug, PartialEq)]
@@ -123,4 +126,56 @@ fn checked<E: de::Error>(fault: Fault) -> Result<Fault, E> {
         return Err(E::custom("`delay_ms` goes with kind `slow`, and only with it"));
     }
     Ok(fault)
+}
+
+impl FaultKind {
+    /// Whether it is about pages and markers.
+    pub(crate) fn is_of_pages(self) -> bool {
+        matches!(self, Self::NoMarker | Self::SameMarker | Self::EmptyPage)
+    }
+}
+
+impl Fault {
+    /// Whether it hits a call, by the number of calls before.
+    pub(crate) fn hits(&self, calls_before: u64) -> bool {
+        let times = self.times.or((self.kind == FaultKind::EmptyPage).then_some(1));
+        calls_before
+            .checked_sub(self.after_calls)
+            .is_some_and(|hits_before| times.is_none_or(|times| hits_before < times))
+    }
+
+    /// The error that it answers with, if it is of that kind.
+    pub(crate) fn error(&self, operation: Operation, resource: &str) -> Option<ApiError> {
+        let sns = operation == Operation::Publish;
+        Some(match self.kind {
+            FaultKind::Denied if sns => ApiError::new(403, "AuthorizationError", denied("SNS", operation, resource)),
+            FaultKind::Denied => ApiError::new(400, "AccessDeniedException", denied("kms", operation, resource)),
+            FaultKind::Throttled if sns => ApiError::new(400, "Throttling", "Rate exceeded"),
+            FaultKind::Throttled => ApiError::new(
+                400,
+                "ThrottlingException",
+                "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.",
+            ),
+            FaultKind::ServerError => {
+                let code = if sns { "InternalError" } else { "KMSInternalException" };
+                ApiError::new(self.status.unwrap_or(500), code, "An internal error occurred.")
+            }
+            FaultKind::NotFound if sns => ApiError::new(404, "NotFound", "Topic does not exist"),
+            FaultKind::NotFound => ApiError::new(400, "NotFoundException", format!("Key '{resource}' does not exist")),
+            FaultKind::Error => ApiError::new(
+                self.status.unwrap_or(400),
+                self.code.clone().unwrap_or_default(),
+                self.message.clone().unwrap_or_default(),
+            ),
+            _ => return None,
+        })
+    }
+}
+
+fn denied(service: &str, operation: Operation, resource: &str) -> String {
+    format!(
+        "User: arn:aws:sts::123456789012:assumed-role/simulated/function is not authorized to perform: \
+         {service}:{operation} on resource: {resource} because no identity-based policy allows the \
+         {service}:{operation} action"
+    )
 }

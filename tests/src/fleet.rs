@@ -1,13 +1,37 @@
-//! A fleet that is being served.
+//! A fleet that is being served: requests in, answers and faults out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::future;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::Response;
+use futures::stream::{self, StreamExt as _};
+use serde_json::json;
+
+use crate::calls::Calls;
 use crate::description::{DescriptionError, FleetDescription};
-use crate::sns::Published;
+use crate::error::ApiError;
+use crate::faults::{Fault, FaultKind};
+use crate::kms;
+use crate::model::{Key, Model};
+use crate::operation::Operation;
+use crate::server::Server;
+use crate::sns::{self, Published};
 
-/// A fleet that is being served on a free port of the loopback interface, until it is dropped.
-pub struct Fleet {}
+/// A fleet that is being served on the loopback interface, until it is dropped.
+#[derive(Debug)]
+pub struct Fleet {
+    server: Server,
+    state: Arc<FleetState>,
+}
 
 impl Fleet {
     /// Serves the fleet on a free port.
@@ -16,58 +40,287 @@ impl Fleet {
     }
 
     /// Serves the fleet on that port; 0 means a free one.
-    pub fn serve_on(_description: FleetDescription, _port: u16) -> io::Result<Self> {
-        Ok(Self {})
+    pub fn serve_on(description: FleetDescription, port: u16) -> io::Result<Self> {
+        let scene = Scene::new(description).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let state = Arc::new(FleetState {
+            scene: RwLock::new(Arc::new(scene)),
+            calls: Mutex::default(),
+            published: Mutex::default(),
+            requests: AtomicU64::new(0),
+        });
+        let router = Router::new().fallback(handle).with_state(Arc::clone(&state));
+        Ok(Self { server: Server::start(router, port)?, state })
     }
 
     /// Its address, for `AWS_ENDPOINT_URL`.
     pub fn endpoint(&self) -> String {
-        String::new()
+        format!("http://{}", self.server.address())
     }
 
-    /// The account and the Region that the fleet stands for.
+    /// What is being served.
     pub fn description(&self) -> FleetDescription {
-        FleetDescription::default()
+        self.state.scene().model.description.clone()
+    }
+
+    /// The ARN of something in the fleet's account and Region: `fleet.arn("kms", "key/…")`, `fleet.arn("sns", "alerts")`.
+    pub fn arn(&self, service: &str, resource: &str) -> String {
+        self.state.scene().model.arn(service, resource)
+    }
+
+    pub(crate) fn region(&self) -> String {
+        self.state.scene().model.description.region.clone()
     }
 
     /// Serves another description from now on, with all its faults still to come. Counts and messages are kept.
-    pub fn replace(&self, _description: FleetDescription) -> Result<(), DescriptionError> {
+    pub fn replace(&self, description: FleetDescription) -> Result<(), DescriptionError> {
+        let scene = Arc::new(Scene::new(description)?);
+        *self.state.scene.write().unwrap_or_else(PoisonError::into_inner) = scene;
         Ok(())
     }
 
     /// HTTP requests by operation, every attempt counted, unknown operations included.
     pub fn calls(&self) -> BTreeMap<String, u64> {
-        BTreeMap::new()
+        lock(&self.state.calls).all()
     }
 
-    /// The calls of an operation by the key that they named.
-    pub fn calls_for(&self, _operation: &str) -> BTreeMap<String, u64> {
-        BTreeMap::new()
+    /// The calls of an operation by the id of the key that they named; where there is no such key, by what they named.
+    pub fn calls_for(&self, operation: &str) -> BTreeMap<String, u64> {
+        lock(&self.state.calls).by_key(operation)
     }
 
     /// Calls of the operation in its busiest second, whenever that began.
-    pub fn peak_rate(&self, _operation: &str) -> u32 {
-        0
+    pub fn peak_rate(&self, operation: &str) -> u32 {
+        lock(&self.state.calls).peak_rate(operation)
     }
 
-    /// Calls that no operation of the fleet answers, by what they asked for.
+    /// Calls that the fleet has no answer for, by operation, or by method and path where none is named.
     pub fn unknown_calls(&self) -> BTreeMap<String, u64> {
-        BTreeMap::new()
+        lock(&self.state.calls).unknown()
     }
 
     /// Forgets all calls.
-    pub fn clear_calls(&self) {}
+    pub fn clear_calls(&self) {
+        *lock(&self.state.calls) = Calls::default();
+    }
 
-    /// The messages that were published, in their order.
+    /// The messages that were published, in their order. One whose answer was spoilt by a fault is among them.
     pub fn published(&self) -> Vec<Published> {
-        Vec::new()
+        lock(&self.state.published).clone()
     }
 
     /// Forgets all messages.
-    pub fn clear_published(&self) {}
+    pub fn clear_published(&self) {
+        lock(&self.state.published).clear();
+    }
 }
 
-/// The id of the key at that index of a fleet, where its description names none.
-pub fn generated_key_id(index: u32) -> String {
-    format!("00000000-0000-4000-8000-{index:012}")
+#[derive(Debug)]
+struct FleetState {
+    scene: RwLock<Arc<Scene>>,
+    calls: Mutex<Calls>,
+    published: Mutex<Vec<Published>>,
+    requests: AtomicU64,
+}
+
+/// What is being served, and how far its faults have come.
+#[derive(Debug)]
+struct Scene {
+    model: Model,
+    /// Calls so far that a fault was asked about, by operation and, for the faults of a key, key index.
+    asked: Mutex<HashMap<(Operation, Option<u32>), u64>>,
+}
+
+impl FleetState {
+    fn scene(&self) -> Arc<Scene> {
+        Arc::clone(&self.scene.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// An id for a request or a message.
+    fn next_id(&self) -> String {
+        format!("00000000-0000-4000-9000-{:012}", self.requests.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Scene {
+    fn new(description: FleetDescription) -> Result<Self, DescriptionError> {
+        Ok(Self { model: Model::new(description)?, asked: Mutex::default() })
+    }
+
+    /// The fault that hits this call.
+    fn fault(&self, operation: Operation, key: Option<Key<'_>>) -> Option<Fault> {
+        let of_operation = self.model.description.faults.get(&operation).map(|fault| (None, fault));
+        let of_key = key.and_then(|key| Some((Some(key.index), key.entry.faults.get(&operation)?)));
+        let mut faults = of_operation.into_iter().chain(of_key);
+        faults.find(|(key, fault)| fault.hits(self.count((operation, *key)))).map(|(_, fault)| fault.clone())
+    }
+
+    /// How often it was asked before.
+    fn count(&self, scope: (Operation, Option<u32>)) -> u64 {
+        let mut asked = lock(&self.asked);
+        let count = asked.entry(scope).or_default();
+        let before = *count;
+        *count = before.saturating_add(1);
+        before
+    }
+}
+
+/// A panic elsewhere in a test must not hide behind a poisoned lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The two protocols that the fleet speaks.
+#[derive(Clone, Copy)]
+enum Protocol {
+    Json,
+    Query,
+}
+
+/// How an answer reaches the caller.
+enum Delivery {
+    Whole,
+    Truncated,
+    Cut,
+}
+
+async fn handle(
+    State(state): State<Arc<FleetState>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let target = text("x-amz-target");
+    if !target.is_empty() {
+        json_call(&state, target, &body).await
+    } else if text("content-type").starts_with("application/x-www-form-urlencoded") {
+        query_call(&state, &sns::parse_form(&body)).await
+    } else {
+        lock(&state.calls).record_unknown(format!("{method} {}", uri.path()));
+        respond(&state, Protocol::Json, Err(kms::unknown_operation()), &Delivery::Whole)
+    }
+}
+
+async fn json_call(state: &FleetState, target: &str, body: &[u8]) -> Response {
+    let scene = state.scene();
+    let name = target.strip_prefix("TrentService.").unwrap_or(target);
+    let Some(operation) = Operation::of_kms(name) else {
+        lock(&state.calls).record_unknown(name.to_owned());
+        return respond(state, Protocol::Json, Err(kms::unknown_operation()), &Delivery::Whole);
+    };
+    let (request, found) = match kms::Request::parse(body) {
+        Ok(request) => {
+            let found = kms::find_key(&scene.model, operation, &request);
+            (request, found)
+        }
+        Err(error) => (kms::Request::default(), Err(error)),
+    };
+    let key = found.as_ref().ok().copied().flatten();
+    lock(&state.calls).record(operation.name(), key.map(|key| key.id()).or_else(|| request.key_id.clone()));
+
+    let resource = key.map_or_else(|| "*".to_owned(), |key| key.arn());
+    let fault = scene.fault(operation, key);
+    let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
+    suffer(state, &scene, Protocol::Json, operation, &resource, fault.as_ref(), || {
+        let answer = kms::answer(&scene.model, operation, &request, found?, page_fault)?;
+        Ok(answer.to_string())
+    })
+    .await
+}
+
+async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
+    let scene = state.scene();
+    let action = form.get("Action").map_or("", String::as_str);
+    if action != Operation::Publish.name() {
+        lock(&state.calls).record_unknown(action.to_owned());
+        let error = ApiError::bad_request("InvalidAction", format!("The action {action} is not valid."));
+        return respond(state, Protocol::Query, Err(error), &Delivery::Whole);
+    }
+    let operation = Operation::Publish;
+    lock(&state.calls).record(operation.name(), None);
+    let resource = form.get("TopicArn").map_or("*", String::as_str);
+    let fault = scene.fault(operation, None);
+    suffer(state, &scene, Protocol::Query, operation, resource, fault.as_ref(), || {
+        let message = sns::message(form)?;
+        lock(&state.published).push(message);
+        Ok(sns::render_published(&state.next_id(), &state.next_id()))
+    })
+    .await
+}
+
+/// Answers after the fleet's latency as the fault will have it.
+async fn suffer(
+    state: &FleetState,
+    scene: &Scene,
+    protocol: Protocol,
+    operation: Operation,
+    resource: &str,
+    fault: Option<&Fault>,
+    answer: impl FnOnce() -> Result<String, ApiError>,
+) -> Response {
+    let kind = fault.map(|fault| fault.kind);
+    if kind == Some(FaultKind::Hang) {
+        match future::pending::<Infallible>().await {}
+    }
+    let slow = fault.and_then(|fault| fault.delay_ms).unwrap_or(0);
+    let delay = scene.model.description.latency_ms.saturating_add(slow);
+    if delay > 0 {
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+    }
+    if let Some(error) = fault.and_then(|fault| fault.error(operation, resource)) {
+        return respond(state, protocol, Err(error), &Delivery::Whole);
+    }
+    let answer = answer();
+    match kind {
+        Some(FaultKind::Garbled) => respond(state, protocol, Ok("%$&! not an answer".to_owned()), &Delivery::Whole),
+        Some(FaultKind::Truncated) => respond(state, protocol, answer, &Delivery::Truncated),
+        Some(FaultKind::Cut) => respond(state, protocol, answer, &Delivery::Cut),
+        _ => respond(state, protocol, answer, &Delivery::Whole),
+    }
+}
+
+fn respond(state: &FleetState, protocol: Protocol, answer: Result<String, ApiError>, delivery: &Delivery) -> Response {
+    let request_id = state.next_id();
+    let (status, body) = match (protocol, answer) {
+        (_, Ok(body)) => (200, body),
+        (Protocol::Json, Err(error)) => {
+            (error.status, json!({"__type": error.code, "message": error.message}).to_string())
+        }
+        (Protocol::Query, Err(error)) => (error.status, sns::render_error(&error, &request_id)),
+    };
+    let mut body = Bytes::from(body);
+    let length = body.len();
+    let half = length.div_euclid(2);
+    let body = match delivery {
+        Delivery::Whole => Body::from(body),
+        Delivery::Truncated => {
+            body.truncate(half);
+            Body::from(body)
+        }
+        Delivery::Cut => {
+            body.truncate(half);
+            // The pause lets the first half out before the connection is closed.
+            let end = stream::once(async {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                Err(io::Error::from(io::ErrorKind::ConnectionAborted))
+            });
+            Body::from_stream(stream::once(future::ready(Ok(body))).chain(end))
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let content_type = match protocol {
+        Protocol::Json => "application/x-amz-json-1.1",
+        Protocol::Query => "text/xml",
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if matches!(delivery, Delivery::Cut) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if let Ok(request_id) = HeaderValue::try_from(request_id) {
+        headers.insert("x-amzn-requestid", request_id);
+    }
+    response
 }
