@@ -1,7 +1,6 @@
 //! Which calls arrived, and when.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]
@@ -49,18 +48,22 @@ impl Calls {
     }
 
     pub(crate) fn peak_rate(&self, operation: &str) -> u32 {
-        let Some(OperationCalls { times, .. }) = self.known.get(operation) else { return 0 };
-        let mut window = std::collections::VecDeque::new();
-        let mut peak = 0;
-        for time in times {
-            window.push_back(*time);
-            while window.front().is_some_and(|first| time.duration_since(*first) >= Duration::from_secs(1)) {
-                window.pop_front();
-            }
-            peak = peak.max(window.len());
-        }
-        u32::try_from(peak).unwrap_or(u32::MAX)
+        self.known.get(operation).map_or(0, |calls| busiest_second(&calls.times))
     }
+}
+
+/// How many of the ascending times lie within one second, at most.
+fn busiest_second(times: &[Instant]) -> u32 {
+    let mut window = VecDeque::new();
+    let mut peak = 0;
+    for time in times {
+        window.push_back(*time);
+        while window.front().is_some_and(|first| time.duration_since(*first) >= Duration::from_secs(1)) {
+            window.pop_front();
+        }
+        peak = peak.max(window.len());
+    }
+    u32::try_from(peak).unwrap_or(u32::MAX)
 }
 
 fn increment(count: &mut u64) {
@@ -74,4 +77,17 @@ fn count(length: usize) -> u64 {
 #[expect(clippy::disallowed_methods, reason = "call rates are measured in real time, also where a test stops tokio's")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_busiest_second_wherever_it_begins() {
+        let start = now();
+        let times = [0, 900, 1100, 1200, 1899, 1900, 5000].map(|millis| start + Duration::from_millis(millis));
+        assert_eq!(busiest_second(&times), 4);
+        assert_eq!(busiest_second(&[]), 0);
+    }
 }

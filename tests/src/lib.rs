@@ -23,3 +23,6 @@ pub use model::generated_key_id;
 pub use operation::Operation;
 pub use runtime_api::{Function, FunctionError, Invocation, Outcome};
 pub use sns::Published;
+
+#[cfg(test)]
+mod tests;

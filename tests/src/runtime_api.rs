@@ -62,7 +62,7 @@ pub struct Invocation {
 
 impl Default for Invocation {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(60), function_arn: None, request_id: None }
+        Self { deadline: Duration::from_mins(1), function_arn: None, request_id: None }
     }
 }
 
