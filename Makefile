@@ -1,0 +1,92 @@
+# `make` lists the targets. Tools come pinned from requirements.txt into .venv, the first time they are needed.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+FUNCTION ?= rotation-checker
+EVENT ?= scheduled
+# A section of samconfig.toml: default or prod.
+ENV ?= default
+
+BIN := $(CURDIR)/.venv/bin
+TOOLS := .venv/requirements.txt
+SAM := $(BIN)/python -m samcli
+PARTS := $(PYTHON) tests/local/parts.py
+RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+# SAM finds cargo-lambda, and cargo-lambda zig, on the PATH.
+export PATH := $(BIN):$(PATH)
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help demo test lint unit e2e fmt build validate deploy invoke logs clean tools python cargo
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: python cargo ## Deploy into a local AWS, let the schedule fire, show the alert
+	@exec $(PARTS) tools "$(MAKE) tools" demo "$(BIN)/python tests/local/demo.py"
+
+test: python cargo ## Everything that must hold: lint, unit, e2e
+	@exec $(PARTS) tools "$(MAKE) tools" lint "$(MAKE) lint" unit "$(MAKE) unit" e2e "$(MAKE) e2e"
+
+lint: cargo validate ## Format, clippy, docs, Python, template
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo check -p shared --no-default-features
+	@echo "the domain must not need any AWS crate"
+	@! cargo tree -p shared --no-default-features -e normal --prefix none | grep -E '^(aws|lambda)[-_]'
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	$(BIN)/ruff check --quiet tests/local
+	$(BIN)/ruff format --check tests/local
+
+unit: cargo ## The Rust tests
+	cargo test --workspace
+
+e2e: cargo $(TOOLS) ## The end-to-end suite in a local AWS
+	@exec $(BIN)/python -m pytest tests/local
+
+fmt: cargo $(TOOLS) ## Format Rust and Python
+	cargo fmt --all
+	$(BIN)/ruff check --fix tests/local
+	$(BIN)/ruff format tests/local
+
+build: cargo $(TOOLS) ## What ships: `sam build` (ENV=prod for that section of samconfig.toml)
+	$(SAM) build --config-env $(ENV)
+
+validate: $(TOOLS) ## Check template.yaml
+	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+	$(BIN)/cfn-lint template.yaml
+
+deploy: build ## Build, then `sam deploy` with your AWS credentials (ENV=prod)
+	@exec $(SAM) deploy --config-env $(ENV)
+
+invoke: cargo $(TOOLS) ## One invocation: FUNCTION=… EVENT=… (a file of events/), LOCAL=1 in a local AWS
+	@exec $(BIN)/python tests/local/invoke.py $(FUNCTION) $(EVENT) $(if $(LOCAL),--local)
+
+logs: $(TOOLS) ## Follow the functions' logs of the deployed stack (ENV=prod)
+	@exec $(SAM) logs --config-env $(ENV) --tail
+
+clean: ## Remove all that make made
+	rm -rf .aws-sam .local .pytest_cache .ruff_cache .venv
+	! command -v cargo > /dev/null || cargo clean
+
+tools: $(TOOLS)
+
+# The copy is made last: while it is missing or older, the tools are not complete.
+$(TOOLS): requirements.txt | python
+	@echo "tools for this project go into .venv; this takes some minutes the first time"
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --disable-pip-version-check --progress-bar off --requirement requirements.txt --constraint requirements.txt
+	@cp requirements.txt $@
+
+python:
+	@command -v $(PYTHON) > /dev/null || { echo "Python is missing: install 3.10 or newer with its venv module" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$($(PYTHON) --version) is too old: 3.10 or newer is needed (make PYTHON=python3.12 names another one)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: python3-venv)" >&2; exit 1; }
+
+cargo:
+	@command -v cargo > /dev/null || { echo "cargo is missing: install Rust $(RUST_VERSION) or newer" >&2; exit 1; }
+	@printf '%s\n%s\n' $(RUST_VERSION) "$$(rustc --version | cut -d ' ' -f 2)" | sort -VC || { echo "$$(rustc --version) is too old: $(RUST_VERSION) or newer is needed" >&2; exit 1; }

@@ -1,0 +1,289 @@
+"""A whole AWS on 127.0.0.1: MiniStack with IAM and TLS enforced, and the real template deployed into it by SAM.
+
+`LocalAws` is a context manager. It listens on a free port, keeps everything it writes in a directory of its own and
+leaves nothing behind, however the block ends. `exit_on_signals` makes SIGTERM and SIGHUP end the block too.
+"""
+
+import contextlib
+import datetime
+import ipaddress
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import boto3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from samcli.yamlhelper import yaml_dump, yaml_parse
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+REGION = "us-east-1"
+FUNCTION = "rotation-checker"
+STACK = "kms-compliance-dev"  # as in samconfig.toml
+
+
+def exit_on_signals():
+    """SIGTERM and SIGHUP end Python as Ctrl-C does: with every `finally` on the way."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+
+
+@contextlib.contextmanager
+def part(name):
+    """Says what is under way; `parts.py` prints how long it took."""
+    print(f"--> {name}", flush=True)
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        if report := os.environ.get("PARTS"):
+            with open(report, "a", encoding="utf-8") as file:
+                print(f"{time.monotonic() - start:.1f} {name}", file=file)
+
+
+def free_ports(count):
+    """Ports of 127.0.0.1 that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def quick_binary(function=FUNCTION):
+    """Builds the functions with the dev profile and returns the binary of one."""
+    command = ["cargo", "build", "--workspace", "--bins", "--message-format", "json-render-diagnostics"]
+    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    for line in output.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message["target"]["name"] == function:
+            return pathlib.Path(message["executable"])
+    sys.exit(f"cargo build made no binary named {function}")
+
+
+def built_template(directory, binary):
+    """Copies the template into `directory`, with the code that `binary` is. Returns the copy."""
+    code = directory / FUNCTION
+    code.mkdir()
+    shutil.copy(binary, code / "bootstrap")
+    template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = str(code)
+    path = directory / "template.yaml"
+    path.write_text(yaml_dump(template), encoding="utf-8")
+    return path
+
+
+class LocalAws:
+    def __init__(self, log):
+        self.log = pathlib.Path(log)
+
+    def __enter__(self):
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="kms-compliance-"))
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self):
+        (port,) = free_ports(1)
+        ca, certificate, key = certificates(self.directory)
+        self.mailbox = self.directory / "mail.jsonl"
+        # Nothing else of the caller's environment: a profile, a proxy or a setting of a function would leak in.
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "CARGO_HOME") if name in os.environ}
+        self.environment = kept | {
+            "AWS_ENDPOINT_URL": f"https://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "test",  # MiniStack's administrator
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CA_BUNDLE": str(ca),
+            "SSL_CERT_FILE": str(ca),
+            "HOME": str(self.directory),
+            "TMPDIR": str(self.directory),
+        }
+        server = {
+            "AUTH": "true",
+            "MINISTACK_ACCOUNT_ID": "123456789012",
+            "USE_SSL": "1",
+            "MINISTACK_SSL_CERT": str(certificate),
+            "MINISTACK_SSL_KEY": str(key),
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            # Functions run natively; a Docker engine of this machine is none of its business.
+            "DOCKER_HOST": f"unix://{self.directory}/no-docker",
+            "MAILBOX": str(self.mailbox),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        command = [sys.executable, str(pathlib.Path(__file__).with_name("ministack_with_mail.py"))]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                env=self.environment | server,
+                cwd=self.directory,
+                stdin=subprocess.PIPE,  # see `_end_with_the_parent`
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.session = boto3.Session("test", "test", region_name=REGION)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.client("sts").get_caller_identity()
+                return
+            except Exception as error:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    tail = self.log.read_text(errors="replace").strip().splitlines()[-1:]
+                    raise SystemExit(f"the local AWS did not start: {tail or error} (whole log: {self.log})") from None
+                time.sleep(0.2)
+
+    def __exit__(self, *_):
+        # A second signal must not cut this short.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        if process := getattr(self, "process", None):
+            # Its group holds the functions that it started. It keeps nothing worth an orderly end.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            process.stdin.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def client(self, service, region=REGION, **credentials):
+        return self.session.client(
+            service,
+            region_name=region,
+            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
+            verify=self.environment["AWS_CA_BUNDLE"],
+            **credentials,
+        )
+
+    def deploy(self, template, **parameters):
+        """`sam deploy` of a built template, with samconfig.toml; returns the outputs of the stack."""
+        # SAM asks the Python package index for its newest version, unless it did so lately.
+        settings = self.directory / ".aws-sam/metadata.json"
+        settings.parent.mkdir(exist_ok=True)
+        settings.write_text(json.dumps({"lastVersionCheck": time.time(), "telemetryEnabled": False}))
+        command = [sys.executable, "-m", "samcli", "deploy", "--template-file", str(template)]
+        command += ["--config-file", str(ROOT / "samconfig.toml"), "--region", REGION, "--no-progressbar"]
+        command += ["--parameter-overrides", *(f"{name}={json.dumps(str(value))}" for name, value in parameters.items())]
+        subprocess.run(command, cwd=self.directory, env=self.environment | {"SAM_CLI_TELEMETRY": "0"}, check=True)
+        stack = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def mails(self):
+        """What e-mail subscribers got so far."""
+        if not self.mailbox.exists():
+            return []
+        return [json.loads(line) for line in self.mailbox.read_text(encoding="utf-8").splitlines()]
+
+
+class Subscriber:
+    """A queue that is subscribed to a topic."""
+
+    def __init__(self, aws, name, topic_arn, filter_policy=None):
+        self.sqs = aws.client("sqs")
+        self.url = self.sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        policy = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": "sns.amazonaws.com"},
+                    "Action": "sqs:SendMessage",
+                    "Resource": arn,
+                    "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
+                }
+            ],
+        }
+        self.sqs.set_queue_attributes(QueueUrl=self.url, Attributes={"Policy": json.dumps(policy)})
+        attributes = {"FilterPolicy": json.dumps(filter_policy)} if filter_policy else {}
+        aws.client("sns").subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes=attributes)
+
+    def receive(self, wait):
+        """The notifications that are there, or come within `wait` seconds."""
+        return receive(self.sqs, self.url, wait)
+
+
+def receive(sqs, url, wait):
+    """Takes what lies in a queue, or comes within `wait` seconds; bodies are JSON."""
+    deadline = time.monotonic() + wait
+    while True:
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in messages:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        if messages or time.monotonic() > deadline:
+            return [json.loads(message["Body"]) for message in messages]
+        time.sleep(0.3)
+
+
+def certificates(directory):
+    """A certificate authority and a certificate for 127.0.0.1; returns the paths of both and of the key."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+
+    def sign(name, key, issuer, issuer_key, *extensions):
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=2))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def common_name(text):
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+    flags = dict.fromkeys(
+        ["content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"], False
+    )
+    ca_name, ca_key = common_name("local AWS, test authority"), ec.generate_private_key(ec.SECP256R1())
+    ca = sign(
+        ca_name,
+        ca_key,
+        ca_name,
+        ca_key,
+        x509.BasicConstraints(ca=True, path_length=0),
+        x509.KeyUsage(digital_signature=False, key_cert_sign=True, crl_sign=True, **flags),
+    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = sign(
+        common_name("local AWS"),
+        key,
+        ca_name,
+        ca_key,
+        x509.BasicConstraints(ca=False, path_length=None),
+        x509.KeyUsage(digital_signature=True, key_cert_sign=False, crl_sign=False, **flags),
+        x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]),
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+    )
+    key_text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    paths = directory / "ca.pem", directory / "server.pem", directory / "server.key"
+    for path, text in zip(paths, (ca, certificate, key_text), strict=True):
+        path.write_bytes(text)
+    return paths
