@@ -14,7 +14,6 @@ TEAM = "security-team@example.com"
 
 
 def main():
-    local_aws.exit_on_signals()
     with part("build the function"):
         binary = quick_binary()
     with LocalAws(ROOT / ".local/demo.log") as aws:
@@ -96,4 +95,4 @@ def now():
     return datetime.datetime.now(datetime.timezone.utc)
 
 
-main()
+local_aws.run(main)

@@ -30,7 +30,6 @@ from local_aws import ROOT, LocalAws, free_ports, quick_binary
 
 
 def main():
-    local_aws.exit_on_signals()
     parser = argparse.ArgumentParser()
     parser.add_argument("function")
     parser.add_argument("event")
@@ -87,7 +86,8 @@ def in_container(stack, logical_id, event, environment, local):
         flags += ["--docker-network", "host"]
     # SAM takes settings that the template declares from one file, and others from another.
     settings = directory / "settings.json"
-    settings.write_text(json.dumps({"Parameters": {name: environment[name] for name in declared(build) & {*environment}}}))
+    chosen = {name: environment[name] for name in declared(build) & environment.keys()}
+    settings.write_text(json.dumps({"Parameters": chosen}))
     others = directory / "variables.json"
     others.write_text(json.dumps(variables))
     command = [*sam, "local", "invoke", logical_id, "--template", str(build / "template.yaml"), "--event", str(event)]
@@ -101,7 +101,8 @@ def in_container(stack, logical_id, event, environment, local):
 def declared(build):
     """Names of the variables that a template declares for its functions."""
     template = yaml_parse((build / "template.yaml").read_text(encoding="utf-8"))
-    sections = [template["Globals"]["Function"], *(resource["Properties"] for resource in template["Resources"].values())]
+    sections = [template["Globals"]["Function"]]
+    sections += [resource["Properties"] for resource in template["Resources"].values()]
     return {name for section in sections for name in section.get("Environment", {}).get("Variables", {})}
 
 
@@ -109,7 +110,8 @@ def on_this_machine(stack, function, event, environment):
     code = stack.enter_context(scratch_directory())
     shutil.copy(quick_binary(function), code / "bootstrap")
     machine = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
-    emulator = shutil.copy(pathlib.Path(samcli.__file__).parent / f"local/rapid/aws-lambda-rie-{machine}", code / "emulator")
+    emulators = pathlib.Path(samcli.__file__).parent / "local/rapid"
+    emulator = shutil.copy(emulators / f"aws-lambda-rie-{machine}", code / "emulator")
     emulator.chmod(0o755)
     port, runtime_port = free_ports(2)
     command = [emulator, "--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
@@ -132,4 +134,4 @@ def scratch_directory():
         yield pathlib.Path(directory)
 
 
-main()
+local_aws.run(main)

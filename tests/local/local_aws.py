@@ -1,7 +1,7 @@
 """A whole AWS on 127.0.0.1: MiniStack with IAM and TLS enforced, and the real template deployed into it by SAM.
 
 `LocalAws` is a context manager. It listens on a free port, keeps everything it writes in a directory of its own and
-leaves nothing behind, however the block ends. `exit_on_signals` makes SIGTERM and SIGHUP end the block too.
+leaves nothing behind, however the block ends.
 """
 
 import contextlib
@@ -30,10 +30,21 @@ FUNCTION = "rotation-checker"
 STACK = "kms-compliance-dev"  # as in samconfig.toml
 
 
-def exit_on_signals():
+def interrupt_on_signals():
     """SIGTERM and SIGHUP end Python as Ctrl-C does: with every `finally` on the way."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+        signal.signal(number, signal.default_int_handler)
+
+
+def run(main):
+    """Runs a script's `main`; how it can fail is one line."""
+    interrupt_on_signals()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"failed: {' '.join(map(str, error.cmd))}")
 
 
 @contextlib.contextmanager
@@ -155,8 +166,8 @@ class LocalAws:
 
     def __exit__(self, *_):
         # A second signal must not cut this short.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        handlers = [signal.signal(number, signal.SIG_IGN) for number in numbers]
         if process := getattr(self, "process", None):
             # Its group holds the functions that it started. It keeps nothing worth an orderly end.
             with contextlib.suppress(ProcessLookupError):
@@ -164,6 +175,8 @@ class LocalAws:
             process.wait()
             process.stdin.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
 
     def client(self, service, region=REGION, **credentials):
         return self.session.client(
@@ -182,7 +195,8 @@ class LocalAws:
         settings.write_text(json.dumps({"lastVersionCheck": time.time(), "telemetryEnabled": False}))
         command = [sys.executable, "-m", "samcli", "deploy", "--template-file", str(template)]
         command += ["--config-file", str(ROOT / "samconfig.toml"), "--region", REGION, "--no-progressbar"]
-        command += ["--parameter-overrides", *(f"{name}={json.dumps(str(value))}" for name, value in parameters.items())]
+        overrides = [f"{name}={json.dumps(str(value))}" for name, value in parameters.items()]
+        command += ["--parameter-overrides", *overrides]
         subprocess.run(command, cwd=self.directory, env=self.environment | {"SAM_CLI_TELEMETRY": "0"}, check=True)
         stack = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
@@ -257,9 +271,8 @@ def certificates(directory):
     def common_name(text):
         return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 
-    flags = dict.fromkeys(
-        ["content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"], False
-    )
+    others = "content_commitment key_encipherment data_encipherment key_agreement encipher_only decipher_only"
+    flags = dict.fromkeys(others.split(), False)
     ca_name, ca_key = common_name("local AWS, test authority"), ec.generate_private_key(ec.SECP256R1())
     ca = sign(
         ca_name,

@@ -1,0 +1,95 @@
+"""One local AWS with one deployment of the real template for all end-to-end tests, and its schedule's first alert."""
+
+import contextlib
+import datetime
+import json
+
+import pytest
+from botocore.config import Config
+
+import fleet
+import local_aws
+from local_aws import ROOT, LocalAws, Subscriber, built_template, quick_binary
+
+EVENTS = ROOT / "events" / local_aws.FUNCTION
+
+
+def event(name):
+    return json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+class Deployment:
+    """The deployed stack, its fleet of keys, and the queues that listen to its topic."""
+
+    def __init__(self, aws):
+        self.aws = aws
+        self.keys = fleet.create(aws)
+        # The deployment must be done, and the queues be there, before it fires.
+        self.fires_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=30)
+        template = built_template(aws.directory, quick_binary())
+        self.outputs = aws.deploy(
+            template,
+            Environment="test",
+            ScheduleExpression=f"at({self.fires_at:%Y-%m-%dT%H:%M:%S})",
+            ScheduleWindowMinutes=0,
+        )
+        topic = self.outputs["AlertTopicArn"]
+        self.team = Subscriber(aws, "team", topic)
+        self.medium = Subscriber(aws, "medium-only", topic, {"severity": ["MEDIUM"]})
+        self.critical = Subscriber(aws, "critical-only", topic, {"severity": ["CRITICAL"]})
+        # The topic's own key is a key of the account too.
+        arn = self.outputs["AlertKeyArn"]
+        self.keys["topic"] = fleet.Key("topic", "key of the alert topic", fleet.COMPLIANT, arn)
+        self.function = self.outputs["RotationCheckerName"]
+        # An invocation is not idempotent: it alerts.
+        self.lambda_ = aws.client("lambda", config=Config(retries={"total_max_attempts": 1}))
+
+    def invoke(self, payload):
+        """Invokes the function; returns its answer, be it a response or an error."""
+        answer = self.lambda_.invoke(FunctionName=self.function, Payload=json.dumps(payload))
+        body = json.load(answer["Payload"])
+        assert ("FunctionError" in answer) == ("errorType" in body), body
+        return body
+
+    @contextlib.contextmanager
+    def settings(self, **changes):
+        """Other environment variables, for a while."""
+        environment = self.lambda_.get_function_configuration(FunctionName=self.function)["Environment"]
+
+        def put(variables):
+            self.lambda_.update_function_configuration(FunctionName=self.function, Environment={"Variables": variables})
+
+        put(environment["Variables"] | changes)
+        try:
+            yield
+        finally:
+            put(environment["Variables"])
+
+    def physical_id(self, logical_id):
+        detail = self.aws.client("cloudformation").describe_stack_resource(
+            StackName=local_aws.STACK, LogicalResourceId=logical_id
+        )
+        return detail["StackResourceDetail"]["PhysicalResourceId"]
+
+    def alerts(self, wait=0):
+        """Takes the alerts that came; `wait` seconds at most for the first."""
+        return self.team.receive(wait)
+
+
+@pytest.fixture(scope="session")
+def deployment():
+    local_aws.interrupt_on_signals()
+    with LocalAws(ROOT / ".local/e2e.log") as aws:
+        deployment = Deployment(aws)
+        # Waited for here, so that no test meets an alert that it did not cause.
+        deployment.scheduled = deployment.alerts(wait=60)
+        yield deployment
+
+
+@pytest.fixture
+def quiet(deployment):
+    """A deployment whose queues are empty when the test begins."""
+    for subscriber in (deployment.team, deployment.medium, deployment.critical):
+        while subscriber.receive(0):
+            pass
+    return deployment
