@@ -1,11 +1,13 @@
 //! The ways a whole run can fail. Everything smaller is a verdict.
 
+use std::fmt;
+
 use lambda_runtime::Diagnostic;
 
 use crate::settings::InvalidConfiguration;
 
 /// Why an invocation failed. The type's name is stable: operators and other programs match it.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum RunError {
     /// The event is none that this function takes. Nothing was called.
     #[error("{0}")]
@@ -35,6 +37,13 @@ impl RunError {
             Self::ListKeysFailed(_) => "ListKeysFailed",
             Self::AlertNotDelivered { .. } => "AlertNotDelivered",
         }
+    }
+}
+
+/// The form in which the runtime logs a failed invocation.
+impl fmt::Debug for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self}", self.error_type())
     }
 }
 

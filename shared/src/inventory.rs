@@ -16,6 +16,9 @@ const KEYS_A_PAGE: i32 = 1_000;
 /// Most aliases that one page of `ListAliases` holds.
 const ALIASES_A_PAGE: i32 = 100;
 
+/// How often in a row a listing may give the marker that it was asked with, as an empty page in between does.
+const MOST_STANDSTILLS: u32 = 3;
+
 /// A key that the run has to look at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -105,6 +108,7 @@ impl Inventory {
     /// Reads `ListKeys` to its end. What a page beyond the first fails with only makes the inventory incomplete.
     async fn list(&mut self, kms: &Kms, now: Timestamp) -> Result<(), RunError> {
         let mut marker: Option<String> = None;
+        let mut standstill = 0;
         loop {
             let answer = kms
                 .call(Operation::ListKeys, async |kms| {
@@ -129,17 +133,16 @@ impl Inventory {
             if !page.truncated {
                 break;
             }
-            match page.next_marker {
-                Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
-                Some(_) => {
-                    self.break_off("ListKeys gave the same marker twice");
-                    break;
-                }
-                None => {
-                    self.break_off("ListKeys said Truncated and gave no marker");
-                    break;
-                }
+            if page.next_marker.is_none() {
+                self.break_off("ListKeys said Truncated and gave no marker");
+                break;
             }
+            standstill = if page.next_marker == marker { standstill + 1 } else { 0 };
+            if standstill > MOST_STANDSTILLS {
+                self.break_off("ListKeys gave the same marker again and again");
+                break;
+            }
+            marker = page.next_marker;
         }
         self.listed.sort_unstable();
         self.listed.dedup();
@@ -237,6 +240,7 @@ pub async fn aliases_of(kms: &Kms, wanted: &BTreeSet<&str>) -> Result<BTreeMap<S
 /// Reads all aliases that stand for a key, page by page: asking KMS to resolve one could create an AWS managed key.
 async fn each_alias(kms: &Kms, mut take: impl FnMut(String, String)) -> Result<(), Failure> {
     let mut marker: Option<String> = None;
+    let mut standstill = 0;
     loop {
         let page = kms
             .call(Operation::ListAliases, async |kms| {
@@ -248,10 +252,11 @@ async fn each_alias(kms: &Kms, mut take: impl FnMut(String, String)) -> Result<(
                 take(alias, key_id);
             }
         }
-        match page.next_marker {
-            Some(next) if page.truncated && marker.as_ref() != Some(&next) => marker = Some(next),
-            _ => return Ok(()),
+        standstill = if page.next_marker == marker { standstill + 1 } else { 0 };
+        if !page.truncated || page.next_marker.is_none() || standstill > MOST_STANDSTILLS {
+            return Ok(());
         }
+        marker = page.next_marker;
     }
 }
 

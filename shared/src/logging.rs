@@ -1,16 +1,26 @@
 //! Log lines: JSON with an RFC 3339 time, a level and the request id, or plain text if Lambda is set so.
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::settings::Environment;
 
+/// The runtime's span that carries the request id. It is open at every level.
+const REQUEST_SPAN: &str = "lambda_runtime::layers::trace";
+
 /// Starts logging, at the level and in the format that Lambda's logging configuration asks for.
 pub fn start(environment: &Environment) {
-    let lines = tracing_subscriber::fmt().with_max_level(level(environment)).with_target(false).with_ansi(false);
+    let level = level(environment);
+    let kept = Targets::new().with_default(level).with_target(REQUEST_SPAN, level.max(LevelFilter::INFO));
+    let lines = tracing_subscriber::registry().with(kept);
+    let layer = fmt::layer().with_target(false).with_ansi(false);
     if environment.get("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("text")) {
-        lines.init();
+        lines.with(layer).init();
     } else {
-        lines.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
+        lines.with(layer.json().flatten_event(true).with_current_span(true).with_span_list(false)).init();
     }
 }
 

@@ -12,7 +12,6 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
-use tracing::Instrument;
 
 use crate::domain::control::Control;
 use crate::domain::digest::Digest;
@@ -83,18 +82,10 @@ pub async fn serve<C: Check<N>, const N: usize>() -> Result<(), lambda_runtime::
     let settings = Settings::read(&environment).and_then(|settings| Ok((settings, C::read(&environment)?)));
     let (config, settings, level) = (&config, &settings, &logging::level_name(&environment));
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        let span = tracing::error_span!("run", request_id = event.context.request_id);
-        let run = async {
-            let (settings, check) = settings.as_ref().map_err(Clone::clone)?;
-            let run = Run::<C, N> { check, settings, config, level, context: event.context };
-            Box::pin(run.handle(event.payload)).await
-        };
-        let answer = async {
-            run.await.inspect_err(|error: &RunError| {
-                tracing::error!(error_type = error.error_type(), %error, "the run failed");
-            })
-        };
-        answer.instrument(span).await
+        let (settings, check) = settings.as_ref().map_err(Clone::clone)?;
+        let run = Run::<C, N> { check, settings, config, level, context: event.context };
+        // The runtime logs an error, once.
+        Box::pin(run.handle(event.payload)).await
     }))
     .await
 }

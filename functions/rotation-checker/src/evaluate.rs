@@ -189,3 +189,244 @@ fn at_primary(key: &Key, what: &str) -> String {
         Some(primary) => format!("{what} This key is a replica: do it at its primary, {primary}."),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::domain::evaluation::Compliance::{self, Compliant, InsufficientData, NonCompliant, NotApplicable};
+
+    const POLICY: Policy = Policy { max_rotation_period_days: 365, rotation_grace_days: 2 };
+
+    fn at(instant: &str) -> Timestamp {
+        instant.parse().unwrap()
+    }
+
+    fn now() -> Timestamp {
+        at("2026-11-23T06:00:00Z")
+    }
+
+    /// An eligible key.
+    fn key() -> Key {
+        Key {
+            arn: "arn:aws:kms:us-east-1:123456789012:key/k".into(),
+            id: "k".into(),
+            manager: Some("CUSTOMER".into()),
+            state: Some("Enabled".into()),
+            spec: Some("SYMMETRIC_DEFAULT".into()),
+            usage: Some("ENCRYPT_DECRYPT".into()),
+            origin: Some("AWS_KMS".into()),
+            created_at: Some(at("2020-01-01T00:00:00Z")),
+            primary_arn: None,
+        }
+    }
+
+    /// The answer for a key that is rotated as it should be.
+    fn status() -> RotationStatus {
+        RotationStatus {
+            enabled: Some(true),
+            period_days: Some(365),
+            next_rotation: Ok(Some(at("2027-01-01T00:00:00Z"))),
+            on_demand_in_progress: false,
+        }
+    }
+
+    type Row = (Compliance, &'static str);
+
+    fn rows(verdicts: &[Verdict; 3]) -> [Row; 3] {
+        verdicts.each_ref().map(|verdict| (verdict.compliance, verdict.reason))
+    }
+
+    fn judged(answer: RotationStatus) -> [Verdict; 3] {
+        evaluate(&key(), Ok(answer), POLICY, now())
+    }
+
+    #[test]
+    fn rows_that_eligibility_settles() {
+        // Spec, usage, origin, state; `None` where the rotation status has to be asked for.
+        let external = (NotApplicable, "imported_key_material");
+        let key_store = (NotApplicable, "custom_key_store");
+        let unexpected = (InsufficientData, "unexpected_response");
+        let symmetric = "SYMMETRIC_DEFAULT ENCRYPT_DECRYPT";
+        let mut table = vec![
+            ("HMAC_256 GENERATE_VERIFY_MAC AWS_KMS Enabled".to_owned(), Some((NotApplicable, "hmac_key"))),
+            ("HMAC_512 GENERATE_VERIFY_MAC EXTERNAL PendingImport".into(), Some((NotApplicable, "hmac_key"))),
+            (format!("{symmetric} AWS_KMS Enabled"), None),
+            (format!("{symmetric} EXTERNAL Enabled"), Some(external)),
+            (format!("{symmetric} EXTERNAL PendingImport"), Some(external)),
+            (format!("{symmetric} EXTERNAL Disabled"), Some(external)),
+            (format!("{symmetric} EXTERNAL PendingDeletion"), Some(external)),
+            (format!("{symmetric} AWS_CLOUDHSM Enabled"), Some(key_store)),
+            (format!("{symmetric} AWS_CLOUDHSM Unavailable"), Some(key_store)),
+            (format!("{symmetric} EXTERNAL_KEY_STORE Enabled"), Some(key_store)),
+            (format!("{symmetric} EXTERNAL_KEY_STORE Unavailable"), Some(key_store)),
+            (format!("{symmetric} AWS_KMS PendingDeletion"), Some((NotApplicable, "pending_deletion"))),
+            (format!("{symmetric} AWS_KMS PendingReplicaDeletion"), Some((NotApplicable, "pending_deletion"))),
+            (format!("{symmetric} AWS_KMS Disabled"), Some((NotApplicable, "key_disabled"))),
+            (format!("{symmetric} AWS_KMS Zombie"), Some(unexpected)),
+            (format!("{symmetric} AWS_KMS PendingImport"), Some(unexpected)),
+            (format!("{symmetric} AWS_KMS Unavailable"), Some(unexpected)),
+            (format!("{symmetric} AWS_KMS -"), Some(unexpected)),
+            (format!("{symmetric} THE_MOON Enabled"), Some(unexpected)),
+            (format!("{symmetric} - Enabled"), Some(unexpected)),
+            ("SYMMETRIC_DEFAULT SIGN_VERIFY AWS_KMS Enabled".into(), Some(unexpected)),
+            ("SYMMETRIC_DEFAULT NEW_USAGE AWS_KMS Enabled".into(), Some(unexpected)),
+            ("SYMMETRIC_DEFAULT - AWS_KMS Enabled".into(), Some(unexpected)),
+            ("NEW_SPEC ENCRYPT_DECRYPT AWS_KMS Enabled".into(), Some(unexpected)),
+            ("- ENCRYPT_DECRYPT AWS_KMS Enabled".into(), Some(unexpected)),
+            // What the verdict does not need may be unknown.
+            ("RSA_2048 - - -".into(), Some((NotApplicable, "asymmetric_key"))),
+            (format!("{symmetric} EXTERNAL Zombie"), Some(external)),
+        ];
+        for asymmetric in [
+            "RSA_2048 ENCRYPT_DECRYPT AWS_KMS Enabled",
+            "RSA_4096 SIGN_VERIFY AWS_KMS Disabled",
+            "RSA_3072 ENCRYPT_DECRYPT EXTERNAL PendingImport",
+            "ECC_NIST_P256 SIGN_VERIFY AWS_KMS PendingDeletion",
+            "ECC_NIST_P384 KEY_AGREEMENT AWS_KMS Enabled",
+            "SM2 SIGN_VERIFY AWS_KMS Enabled",
+            "ML_DSA_65 SIGN_VERIFY AWS_KMS Enabled",
+            "ML_KEM_768 ENCAPSULATE_DECAPSULATE AWS_KMS Enabled",
+            "NEW_SPEC SIGN_VERIFY AWS_KMS Enabled",
+        ] {
+            table.push((asymmetric.into(), Some((NotApplicable, "asymmetric_key"))));
+        }
+        for (facts, expected) in table {
+            let mut words = facts.split(' ').map(|word| (word != "-").then_some(word));
+            let mut next = || words.next().unwrap();
+            let key = Key {
+                spec: next().map(Into::into),
+                usage: next().map(Into::into),
+                origin: next().map(Into::into),
+                state: next().map(Into::into),
+                ..key()
+            };
+            let verdict = settled(&key);
+            assert_eq!(verdict.as_ref().map(|it| (it.compliance, it.reason)), expected, "{facts}");
+            assert!(verdict.is_none_or(|it| !it.detail.is_empty()), "{facts}");
+        }
+    }
+
+    #[test]
+    fn rotation_off() {
+        let off = RotationStatus { enabled: Some(false), period_days: None, next_rotation: Ok(None), ..status() };
+        let verdicts = judged(off.clone());
+        let not_asked = (NotApplicable, "rotation_disabled");
+        assert_eq!(rows(&verdicts), [(NonCompliant, "rotation_disabled"), not_asked, not_asked]);
+        assert_eq!(verdicts[0].evidence["created_at"], "2020-01-01T00:00:00Z");
+        // A period, a date or a running rotation beside it change nothing.
+        let off = RotationStatus { period_days: Some(2_000), on_demand_in_progress: true, ..off };
+        assert_eq!(rows(&judged(off)), [(NonCompliant, "rotation_disabled"), not_asked, not_asked]);
+    }
+
+    #[test]
+    fn rotation_on() {
+        let expected = [(Compliant, "rotation_enabled"), (Compliant, "within_policy"), (Compliant, "on_schedule")];
+        assert_eq!(rows(&judged(status())), expected);
+    }
+
+    #[test]
+    fn rows_by_period() {
+        for (period_days, expected) in [
+            (Some(90), (Compliant, "within_policy")),
+            (Some(365), (Compliant, "within_policy")),
+            (Some(366), (NonCompliant, "period_too_long")),
+            (Some(2_560), (NonCompliant, "period_too_long")),
+            (None, (InsufficientData, "unexpected_response")),
+            (Some(0), (InsufficientData, "unexpected_response")),
+            (Some(-1), (InsufficientData, "unexpected_response")),
+        ] {
+            let verdicts = judged(RotationStatus { period_days, ..status() });
+            assert_eq!(
+                rows(&verdicts),
+                [(Compliant, "rotation_enabled"), expected, (Compliant, "on_schedule")],
+                "{period_days:?}"
+            );
+        }
+        let long = judged(RotationStatus { period_days: Some(730), ..status() });
+        assert_eq!(long[1].evidence["rotation_period_days"], 730);
+        assert_eq!(long[1].evidence["max_rotation_period_days"], 365);
+    }
+
+    #[test]
+    fn rows_by_date() {
+        for (next_rotation, on_demand_in_progress, expected) in [
+            (Some("2027-01-01T00:00:00Z"), false, (Compliant, "on_schedule")),
+            (Some("2026-11-23T06:00:00Z"), false, (Compliant, "on_schedule")),
+            (Some("2026-11-21T06:00:00Z"), false, (Compliant, "on_schedule")),
+            (Some("2026-11-21T05:59:59Z"), false, (NonCompliant, "rotation_overdue")),
+            (Some("2020-01-01T00:00:00Z"), false, (NonCompliant, "rotation_overdue")),
+            (Some("-009999-01-02T01:59:59Z"), false, (NonCompliant, "rotation_overdue")),
+            (Some("9999-12-30T22:00:00Z"), false, (Compliant, "on_schedule")),
+            (Some("2020-01-01T00:00:00Z"), true, (Compliant, "rotation_in_progress")),
+            (None, true, (Compliant, "rotation_in_progress")),
+            (None, false, (NotApplicable, "no_next_rotation_date")),
+        ] {
+            let next = next_rotation.map(at);
+            let verdicts = judged(RotationStatus { next_rotation: Ok(next), on_demand_in_progress, ..status() });
+            assert_eq!(
+                rows(&verdicts),
+                [(Compliant, "rotation_enabled"), (Compliant, "within_policy"), expected],
+                "{next_rotation:?} {on_demand_in_progress}"
+            );
+        }
+        let late = judged(RotationStatus { next_rotation: Ok(Some(at("2026-11-01T07:00:00Z"))), ..status() });
+        assert_eq!(late[2].evidence["days_late"], 21);
+        assert_eq!(late[2].detail, "the rotation due on 2026-11-01 is 21 days late");
+    }
+
+    #[test]
+    fn a_date_that_cannot_be_read_touches_its_control_alone() {
+        let unreadable = Unexpected::value("GetKeyRotationStatus", "NextRotationDate", "1e300");
+        let verdicts = judged(RotationStatus { next_rotation: Err(unreadable), ..status() });
+        let expected =
+            [(Compliant, "rotation_enabled"), (Compliant, "within_policy"), (InsufficientData, "unexpected_response")];
+        assert_eq!(rows(&verdicts), expected);
+    }
+
+    #[test]
+    fn the_settings_draw_the_lines() {
+        let policy = Policy { max_rotation_period_days: 90, rotation_grace_days: 0 };
+        let due = RotationStatus { next_rotation: Ok(Some(at("2026-11-23T05:59:59Z"))), ..status() };
+        let verdicts = evaluate(&key(), Ok(due), policy, now());
+        let expected =
+            [(Compliant, "rotation_enabled"), (NonCompliant, "period_too_long"), (NonCompliant, "rotation_overdue")];
+        assert_eq!(rows(&verdicts), expected);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_say_whether_rotation_is_on_is_no_verdict() {
+        let verdicts = judged(RotationStatus { enabled: None, ..status() });
+        assert_eq!(rows(&verdicts), [(InsufficientData, "unexpected_response"); 3]);
+        assert!(verdicts[0].detail.contains("KeyRotationEnabled"));
+    }
+
+    #[test]
+    fn rows_of_a_failed_call() {
+        for (cause, expected) in [
+            (Cause::AccessDenied, (InsufficientData, "access_denied")),
+            (Cause::Throttled, (InsufficientData, "throttled")),
+            (Cause::Timeout, (InsufficientData, "timeout")),
+            (Cause::ServiceError, (InsufficientData, "service_error")),
+            (Cause::NotFound, (InsufficientData, "not_found")),
+            (Cause::Unsupported, (NotApplicable, "rotation_unsupported")),
+            (Cause::Unexpected, (InsufficientData, "unexpected_response")),
+        ] {
+            let failure = Failure { operation: "GetKeyRotationStatus", cause, code: None, message: String::new() };
+            assert_eq!(rows(&evaluate(&key(), Err(failure), POLICY, now())), [expected; 3], "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn a_replica_is_judged_by_its_own_answer_and_mended_at_its_primary() {
+        let primary = "arn:aws:kms:eu-west-1:123456789012:key/k";
+        let replica = Key { primary_arn: Some(primary.into()), ..key() };
+        let off = RotationStatus { enabled: Some(false), ..status() };
+        let verdicts = evaluate(&replica, Ok(off), POLICY, now());
+        assert_eq!(verdicts[0].compliance, NonCompliant);
+        assert!(verdicts[0].remediation.ends_with(&format!("do it at its primary, {primary}.")));
+        let long = RotationStatus { period_days: Some(2_560), ..status() };
+        let verdicts = evaluate(&replica, Ok(long), POLICY, now());
+        assert!(verdicts[1].remediation.contains(primary));
+        assert!(!judged(RotationStatus { enabled: Some(false), ..status() })[0].remediation.contains("primary"));
+    }
+}
