@@ -215,7 +215,7 @@ def test_without_list_keys_the_run_fails_and_says_so(quiet):
     with without(quiet, "kms:ListKeys"):
         error = quiet.invoke(event("empty"))
     assert error["errorType"] == "ListKeysFailed"
-    assert "AccessDenied" in error["errorMessage"]
+    assert "kms:ListKeys was denied" in error["errorMessage"]
     assert quiet.alerts() == []
 
 
