@@ -37,7 +37,7 @@ const SHARE_FOR_THE_END: u32 = 5;
 const MOST_FOR_THE_END: Duration = Duration::from_mins(1);
 
 /// Time that is kept for the way back of the response.
-const FOR_THE_RESPONSE: Duration = Duration::from_millis(300);
+const FOR_THE_RESPONSE: Duration = Duration::from_millis(500);
 
 /// What makes a function: `N` controls and how it judges one key by them.
 pub trait Check<const N: usize>: Sized {
@@ -123,7 +123,9 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         }
         let location = self.location();
         let options = request.options.as_ref();
-        let judged_at = options.and_then(|options| options.as_of).unwrap_or(now);
+        // Verdicts know no fractions of seconds, and reports read better without.
+        let this_second = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        let judged_at = options.and_then(|options| options.as_of).unwrap_or(this_second);
         let verbose = options.is_some_and(|options| options.verbose);
         let mut report = Report::new(C::FUNCTION, &location, judged_at, &C::CONTROLS, verbose);
         if let Some(options) = options {
@@ -251,9 +253,7 @@ async fn name_by_aliases(kms: &Kms, until: Instant, report: &mut Report) {
 /// The one reading of the clocks: the instant that everything is judged for, and where the monotonic clock stands.
 #[expect(clippy::disallowed_methods, reason = "the one edge where the clock is read")]
 fn read_clocks() -> (Timestamp, Instant) {
-    let now = Timestamp::now();
-    // Verdicts know no fractions of seconds, and evidence reads better without.
-    (Timestamp::from_second(now.as_second()).unwrap_or(now), Instant::now())
+    (Timestamp::now(), Instant::now())
 }
 
 /// Where the monotonic clock stands: for time left and time taken, never for a verdict.
