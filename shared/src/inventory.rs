@@ -204,7 +204,7 @@ fn find(name: Named<'_>, location: &Location, aliases: &Result<BTreeMap<String, 
         },
         (Named::Alias(alias), Err(failure)) => settled(location.alias_arn(alias), alias, failure.into()),
         (Named::Elsewhere(arn, resource), _) => {
-            let why = "the ARN is of another account or Region than this run covers";
+            let why = "the ARN is of a Region or an account that this run does not cover";
             settled(arn.to_owned(), resource, not_found(why))
         }
     }

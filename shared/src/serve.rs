@@ -196,16 +196,19 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
 
     /// The verdicts about one key; `None` if it was listed and is gone since.
     async fn judge(&self, kms: &Kms, candidate: Candidate, now: Timestamp) -> Option<(KeyIdentity, [Verdict; N])> {
-        let Candidate { key, source } = candidate;
+        let Candidate { mut key, source } = candidate;
         let for_all = |verdict: Verdict| std::array::from_fn(|_| verdict.clone());
         let verdicts = match &source {
             Source::Settled(verdict) => for_all((**verdict).clone()),
             Source::Listed | Source::Named => match kms.describe_key(&key.id, &key.arn).await {
                 Err(failure) => for_all((&failure).into()),
-                Ok(facts) => match settled_by_description(&facts) {
-                    Some(verdict) => for_all(verdict),
-                    None => self.check.evaluate(kms, &facts, now).await,
-                },
+                Ok(facts) => {
+                    key.arn.clone_from(&facts.arn);
+                    match settled_by_description(&facts) {
+                        Some(verdict) => for_all(verdict),
+                        None => self.check.evaluate(kms, &facts, now).await,
+                    }
+                }
             },
         };
         let gone = source == Source::Listed && verdicts.iter().any(|verdict| verdict.reason == NOT_FOUND);

@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -587,17 +588,19 @@ async fn names_of_no_key_are_said_and_the_others_checked() {
         "alias/nobody".to_owned(),
         "arn:aws:kms:eu-west-1:123456789012:key/k-abroad".to_owned(),
         "arn:aws:kms:us-east-1:999999999999:key/k-foreign".to_owned(),
+        "arn:aws:kms:us-east-1:999999999999:alias/foreign".to_owned(),
     ];
     let (fleet, function) = start(fleet_of(json!([{}])), &[]);
     let response = ok(function.invoke(&json!({"detail": {"keys": names, "verbose": true}})).await);
-    assert_eq!(response["keys_listed"], 5);
+    assert_eq!(response["keys_listed"], 6);
     assert_counts_add_up(&response);
     assert_all(&response, "00000000-dead-beef-0000-000000000000", ("INSUFFICIENT_DATA", "not_found"));
     assert_all(&response, "nobody", ("INSUFFICIENT_DATA", "not_found"));
     assert_all(&response, "k-abroad", ("INSUFFICIENT_DATA", "not_found"));
     assert_all(&response, "k-foreign", ("INSUFFICIENT_DATA", "not_found"));
+    assert_all(&response, "foreign", ("INSUFFICIENT_DATA", "not_found"));
     assert_all_known(&response, &generated_key_id(0));
-    assert_eq!(fleet.calls()["DescribeKey"], 2, "no call for what cannot be here");
+    assert_eq!(fleet.calls()["DescribeKey"], 3, "no call for what cannot be here");
     let findings = response["findings"].as_array().unwrap();
     assert!(findings.iter().any(|it| it["key_arn"] == "arn:aws:kms:eu-west-1:123456789012:key/k-abroad"));
 }
@@ -890,4 +893,21 @@ async fn without_a_real_function_arn_the_account_is_not_made_up() {
     let response = ok(function.invoke_with(&json!({}), Invocation { function_arn, ..Invocation::default() }).await);
     assert_eq!((&response["account_id"], &response["region"]), (&json!("unknown"), &json!("us-east-1")));
     assert_eq!(response["keys_listed"], 1);
+    let arn = format!("arn:aws:kms:us-east-1:123456789012:key/{}", generated_key_id(0));
+    assert_eq!(response["findings"][0]["key_arn"], arn, "KMS tells the key's own");
+}
+
+/// The SDK builds and starts without an HTTPS client, and fails at its first call.
+#[tokio::test]
+async fn calls_go_out_over_tls() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://{}", listener.local_addr().unwrap());
+    let first_byte = std::thread::spawn(move || {
+        let mut byte = [0];
+        listener.accept().unwrap().0.read_exact(&mut byte).unwrap();
+        byte[0]
+    });
+    let (_fleet, function) = start(fleet_of(json!([{}])), &[("AWS_ENDPOINT_URL", &endpoint)]);
+    assert_eq!(error_type(&function.invoke(&json!({})).await), "ListKeysFailed");
+    assert_eq!(first_byte.join().unwrap(), 22, "a TLS handshake record");
 }

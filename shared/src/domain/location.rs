@@ -72,7 +72,7 @@ pub enum Named<'a> {
     Id(&'a str),
     /// An alias, with its `alias/`.
     Alias(&'a str),
-    /// An ARN of another account or Region, and the key ID or alias in it.
+    /// An ARN of another Region, or of another account's alias; and the key ID or alias in it.
     Elsewhere(&'a str, &'a str),
 }
 
@@ -98,17 +98,17 @@ impl KeyName {
         Some(Self { text: name.to_owned(), home: Some((region.to_owned(), account.to_owned())), resource: resource? })
     }
 
-    /// What the name means to a run that covers `location`.
+    /// What the name means to a run that covers `location`. The account in a key ARN does not matter: key IDs are unique,
+    /// and a function that runs on a developer's machine has a made-up account.
     pub fn at(&self, location: &Location) -> Named<'_> {
-        let resource = match &self.resource {
-            Resource::Id(it) | Resource::Alias(it) => it,
+        let (same_region, same_account) = match &self.home {
+            None => (true, true),
+            Some((region, account)) => (*region == location.region, *account == location.account_id),
         };
-        match (&self.home, &self.resource) {
-            (Some((region, account)), _) if *region != location.region || *account != location.account_id => {
-                Named::Elsewhere(&self.text, resource)
-            }
-            (_, Resource::Id(id)) => Named::Id(id),
-            (_, Resource::Alias(alias)) => Named::Alias(alias),
+        match &self.resource {
+            Resource::Id(id) if same_region => Named::Id(id),
+            Resource::Alias(alias) if same_region && same_account => Named::Alias(alias),
+            Resource::Id(it) | Resource::Alias(it) => Named::Elsewhere(&self.text, it),
         }
     }
 }
@@ -179,6 +179,7 @@ mod tests {
             ("arn:aws:kms:eu-west-1:123456789012:key/k".into(), {
                 Named::Elsewhere("arn:aws:kms:eu-west-1:123456789012:key/k", "k")
             }),
+            ("arn:aws:kms:us-east-1:210987654321:key/k".into(), Named::Id("k")),
             ("arn:aws:kms:us-east-1:210987654321:alias/a".into(), {
                 Named::Elsewhere("arn:aws:kms:us-east-1:210987654321:alias/a", "alias/a")
             }),
