@@ -2,7 +2,7 @@
 
 Without an engine the same binary runs under the same interface emulator, straight on this machine. The function talks
 to the AWS that the environment names (credentials, Region, AWS_ENDPOINT_URL) and takes its settings from there too;
-with --local it talks to a local AWS with the demo's fleet of keys.
+with --local it talks to a local AWS with the demo's fleet of keys, which no container could reach.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import pathlib
 import platform
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -58,10 +57,11 @@ def main():
             environment["SNS_TOPIC_ARN"] = aws.client("sns").create_topic(Name="alerts")["TopicArn"]
         elif not environment.get("SNS_TOPIC_ARN"):
             sys.exit("set SNS_TOPIC_ARN (the stack's output AlertTopicArn), or say LOCAL=1 to use a local AWS")
-        if docker_runs():
-            answer = in_container(stack, functions[arguments.function], event, environment, arguments.local)
+        if docker_runs() and not arguments.local:
+            answer = in_container(stack, functions[arguments.function], event, environment)
         else:
-            print("No Docker engine answers; the function runs on this machine instead.", file=sys.stderr)
+            if not arguments.local:
+                print("no Docker engine answers; the function runs on this machine instead", file=sys.stderr)
             answer = on_this_machine(stack, arguments.function, event, environment)
     print(json.dumps(answer, indent=2))
     sys.exit(isinstance(answer, dict) and "errorType" in answer)
@@ -72,37 +72,28 @@ def docker_runs():
     return shutil.which("docker") is not None and subprocess.run(["docker", "info"], **quiet).returncode == 0
 
 
-def in_container(stack, logical_id, event, environment, local):
+def in_container(stack, logical_id, event, environment):
     sam = [sys.executable, "-m", "samcli"]
     subprocess.run([*sam, "build", logical_id], cwd=ROOT, check=True, stdout=sys.stderr)
-    build, directory = ROOT / ".aws-sam/build", stack.enter_context(scratch_directory())
-    flags = shlex.split(os.environ.get("SAM_LOCAL_FLAGS", ""))
-    variables = {name: environment[name] for name in ("AWS_ENDPOINT_URL",) if name in environment}
-    if local:
-        # The container needs this machine's network to reach the local AWS, and its certificate authority.
-        build = shutil.copytree(build, directory / "build")
-        shutil.copy(environment["AWS_CA_BUNDLE"], build / logical_id / "ca.pem")
-        variables["SSL_CERT_FILE"] = "/var/task/ca.pem"
-        flags += ["--docker-network", "host"]
-    # SAM takes settings that the template declares from one file, and others from another.
-    settings = directory / "settings.json"
-    chosen = {name: environment[name] for name in declared(build) & environment.keys()}
-    settings.write_text(json.dumps({"Parameters": chosen}))
-    others = directory / "variables.json"
-    others.write_text(json.dumps(variables))
-    command = [*sam, "local", "invoke", logical_id, "--template", str(build / "template.yaml"), "--event", str(event)]
-    command += ["--env-vars", str(settings), "--container-env-vars", str(others), *flags]
-    # Not in the local AWS's home: SAM and Docker keep settings in the caller's.
-    caller = environment | {name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ}
-    answer = subprocess.run(command, cwd=ROOT, env=caller, check=True, stdout=subprocess.PIPE, text=True).stdout
+    directory = stack.enter_context(scratch_directory())
+    # SAM takes settings that the template declares from one file, and other variables from another.
+    settings, others = directory / "settings.json", directory / "others.json"
+    settings.write_text(json.dumps({"Parameters": chosen(declared_settings(), environment)}))
+    others.write_text(json.dumps({"Parameters": chosen(["AWS_ENDPOINT_URL"], environment)}))
+    command = [*sam, "local", "invoke", logical_id, "--event", str(event), "--env-vars", str(settings)]
+    command += ["--container-env-vars", str(others), *shlex.split(environment.get("SAM_LOCAL_FLAGS", ""))]
+    answer = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(answer.strip().splitlines()[-1])
 
 
-def declared(build):
-    """Names of the variables that a template declares for its functions."""
-    template = yaml_parse((build / "template.yaml").read_text(encoding="utf-8"))
-    sections = [template["Globals"]["Function"]]
-    sections += [resource["Properties"] for resource in template["Resources"].values()]
+def chosen(names, environment):
+    return {name: environment[name] for name in names if name in environment}
+
+
+def declared_settings():
+    """Names of the variables that the template declares for its functions."""
+    template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    sections = [template["Globals"]["Function"], *(each["Properties"] for each in template["Resources"].values())]
     return {name for section in sections for name in section.get("Environment", {}).get("Variables", {})}
 
 
@@ -114,12 +105,12 @@ def on_this_machine(stack, function, event, environment):
     emulator = shutil.copy(emulators / f"aws-lambda-rie-{machine}", code / "emulator")
     emulator.chmod(0o755)
     port, runtime_port = free_ports(2)
-    command = [emulator, "--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
+    command = [emulator, "--log-level", "error", "--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
     command += ["--runtime-api-address", f"127.0.0.1:{runtime_port}", code / "bootstrap"]
     lambda_environment = environment | {"AWS_LAMBDA_FUNCTION_NAME": function, "AWS_LAMBDA_FUNCTION_TIMEOUT": "900"}
-    process = subprocess.Popen(command, cwd=code, env=lambda_environment, stdout=sys.stderr, start_new_session=True)
+    process = subprocess.Popen(command, cwd=code, env=lambda_environment, stdout=sys.stderr)
     stack.callback(process.wait)
-    stack.callback(os.killpg, process.pid, signal.SIGKILL)
+    stack.callback(process.terminate)  # it ends the function too
     url = f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
     for _ in range(100):
         with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(url, event.read_bytes()) as response:
