@@ -21,7 +21,7 @@ import urllib.error
 import urllib.request
 
 import samcli
-from samcli.yamlhelper import yaml_parse
+from samcli.yamlhelper import yaml_dump, yaml_parse
 
 import fleet
 import local_aws
@@ -75,26 +75,21 @@ def docker_runs():
 def in_container(stack, logical_id, event, environment):
     sam = [sys.executable, "-m", "samcli"]
     subprocess.run([*sam, "build", logical_id], cwd=ROOT, check=True, stdout=sys.stderr)
-    directory = stack.enter_context(scratch_directory())
-    # SAM takes settings that the template declares from one file, and other variables from another.
-    settings, others = directory / "settings.json", directory / "others.json"
-    settings.write_text(json.dumps({"Parameters": chosen(declared_settings(), environment)}))
-    others.write_text(json.dumps({"Parameters": chosen(["AWS_ENDPOINT_URL"], environment)}))
-    command = [*sam, "local", "invoke", logical_id, "--event", str(event), "--env-vars", str(settings)]
-    command += ["--container-env-vars", str(others), *shlex.split(environment.get("SAM_LOCAL_FLAGS", ""))]
+    # SAM passes on the variables that the template declares, and the endpoint is none of them.
+    template = yaml_parse((ROOT / ".aws-sam/build/template.yaml").read_text(encoding="utf-8"))
+    shared = template["Globals"]["Function"]["Environment"]["Variables"]
+    if "AWS_ENDPOINT_URL" in environment:
+        shared["AWS_ENDPOINT_URL"] = environment["AWS_ENDPOINT_URL"]
+    declared = shared | template["Resources"][logical_id]["Properties"].get("Environment", {}).get("Variables", {})
+    copy = ROOT / ".aws-sam/build/invoke.yaml"
+    copy.write_text(yaml_dump(template), encoding="utf-8")
+    settings = stack.enter_context(scratch_directory()) / "settings.json"
+    chosen = {name: environment[name] for name in declared if name in environment}
+    settings.write_text(json.dumps({"Parameters": chosen}))
+    command = [*sam, "local", "invoke", logical_id, "--template", str(copy), "--event", str(event)]
+    command += ["--env-vars", str(settings), *shlex.split(environment.get("SAM_LOCAL_FLAGS", ""))]
     answer = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(answer.strip().splitlines()[-1])
-
-
-def chosen(names, environment):
-    return {name: environment[name] for name in names if name in environment}
-
-
-def declared_settings():
-    """Names of the variables that the template declares for its functions."""
-    template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    sections = [template["Globals"]["Function"], *(each["Properties"] for each in template["Resources"].values())]
-    return {name for section in sections for name in section.get("Environment", {}).get("Variables", {})}
 
 
 def on_this_machine(stack, function, event, environment):
