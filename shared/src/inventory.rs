@@ -8,16 +8,13 @@ use crate::domain::evaluation::{Failure, Verdict, excluded, not_found};
 use crate::domain::location::{KeyName, Location, Named};
 use crate::domain::report::KeyIdentity;
 use crate::error::RunError;
-use crate::kms::{Kms, Operation};
+use crate::kms::{Kms, Operation, Pages, unreadable};
 
 /// Most keys that one page of `ListKeys` holds.
 const KEYS_A_PAGE: i32 = 1_000;
 
 /// Most aliases that one page of `ListAliases` holds.
 const ALIASES_A_PAGE: i32 = 100;
-
-/// How often in a row a listing may give the marker that it was asked with, as an empty page in between does.
-const MOST_STANDSTILLS: u32 = 3;
 
 /// A key that the run has to look at.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,17 +104,16 @@ impl Inventory {
 
     /// Reads `ListKeys` to its end. What a page beyond the first fails with only makes the inventory incomplete.
     async fn list(&mut self, kms: &Kms, now: Timestamp) -> Result<(), RunError> {
-        let mut marker: Option<String> = None;
-        let mut standstill = 0;
+        let mut pages = Pages::default();
         loop {
             let answer = kms
                 .call(Operation::ListKeys, async |kms| {
-                    kms.list_keys().limit(KEYS_A_PAGE).set_marker(marker.clone()).send().await
+                    kms.list_keys().limit(KEYS_A_PAGE).set_marker(pages.marker()).send().await
                 })
                 .await;
             let page = match answer {
                 Ok(page) => page,
-                Err(failure) if marker.is_none() => return Err(RunError::ListKeysFailed(why(&failure))),
+                Err(failure) if pages.marker().is_none() => return Err(RunError::ListKeysFailed(why(&failure))),
                 Err(failure) => {
                     self.break_off(&why(&failure));
                     break;
@@ -130,19 +126,14 @@ impl Inventory {
                     None => self.break_off("an entry has neither KeyId nor KeyArn"),
                 }
             }
-            if !page.truncated {
-                break;
+            match pages.turn(page.truncated, page.next_marker) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(why) => {
+                    self.break_off(why);
+                    break;
+                }
             }
-            if page.next_marker.is_none() {
-                self.break_off("ListKeys said Truncated and gave no marker");
-                break;
-            }
-            standstill = if page.next_marker == marker { standstill + 1 } else { 0 };
-            if standstill > MOST_STANDSTILLS {
-                self.break_off("ListKeys gave the same marker again and again");
-                break;
-            }
-            marker = page.next_marker;
         }
         self.listed.sort_unstable();
         self.listed.dedup();
@@ -239,12 +230,11 @@ pub async fn aliases_of(kms: &Kms, wanted: &BTreeSet<&str>) -> Result<BTreeMap<S
 
 /// Reads all aliases that stand for a key, page by page: asking KMS to resolve one could create an AWS managed key.
 async fn each_alias(kms: &Kms, mut take: impl FnMut(String, String)) -> Result<(), Failure> {
-    let mut marker: Option<String> = None;
-    let mut standstill = 0;
+    let mut pages = Pages::default();
     loop {
         let page = kms
             .call(Operation::ListAliases, async |kms| {
-                kms.list_aliases().limit(ALIASES_A_PAGE).set_marker(marker.clone()).send().await
+                kms.list_aliases().limit(ALIASES_A_PAGE).set_marker(pages.marker()).send().await
             })
             .await?;
         for entry in page.aliases.unwrap_or_default() {
@@ -252,11 +242,9 @@ async fn each_alias(kms: &Kms, mut take: impl FnMut(String, String)) -> Result<(
                 take(alias, key_id);
             }
         }
-        standstill = if page.next_marker == marker { standstill + 1 } else { 0 };
-        if !page.truncated || page.next_marker.is_none() || standstill > MOST_STANDSTILLS {
+        if !pages.turn(page.truncated, page.next_marker).map_err(|why| unreadable(Operation::ListAliases, why))? {
             return Ok(());
         }
-        marker = page.next_marker;
     }
 }
 

@@ -4,6 +4,7 @@
 //! Pacing and retries belong together: a retry is a request and takes a slot of the quota like any other. That is why
 //! the SDK's own retries are off here.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::DateTime;
+use aws_sdk_kms::types::{KeyMetadata, MultiRegionKeyType};
 use backon::{ExponentialBuilder, Retryable};
 use governor::clock::DefaultClock;
 use governor::state::{InMemoryState, NotKeyed};
@@ -21,7 +23,7 @@ use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
 
 use crate::domain::evaluation::{Cause, Failure};
-use crate::domain::key::Key;
+use crate::domain::key::{Key, MultiRegion, Unexpected};
 
 /// Tries of a throttled call, the first included: with the waits between them some 23 to 45 seconds.
 const TRIES_WHEN_THROTTLED: usize = 8;
@@ -30,7 +32,7 @@ const TRIES_WHEN_THROTTLED: usize = 8;
 const TRIES: usize = 3;
 
 /// The KMS operations that functions call, each with a request quota of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
     /// `DescribeKey`.
     DescribeKey,
@@ -38,28 +40,31 @@ pub enum Operation {
     GetKeyRotationStatus,
     /// `ListAliases`.
     ListAliases,
+    /// `ListKeyRotations`.
+    ListKeyRotations,
     /// `ListKeys`.
     ListKeys,
 }
 
 impl Operation {
-    /// Its name in KMS.
-    pub fn name(self) -> &'static str {
+    const ALL: [Self; 5] =
+        [Self::DescribeKey, Self::GetKeyRotationStatus, Self::ListAliases, Self::ListKeyRotations, Self::ListKeys];
+
+    /// Its name in KMS, and its default quota in requests per second for an account and Region (AWS KMS Developer
+    /// Guide, "Request quotas").
+    fn facts(self) -> (&'static str, f64) {
         match self {
-            Self::DescribeKey => "DescribeKey",
-            Self::GetKeyRotationStatus => "GetKeyRotationStatus",
-            Self::ListAliases => "ListAliases",
-            Self::ListKeys => "ListKeys",
+            Self::DescribeKey => ("DescribeKey", 2_000.0),
+            Self::GetKeyRotationStatus => ("GetKeyRotationStatus", 1_000.0),
+            Self::ListAliases => ("ListAliases", 500.0),
+            Self::ListKeyRotations => ("ListKeyRotations", 100.0),
+            Self::ListKeys => ("ListKeys", 500.0),
         }
     }
 
-    /// Default quota, in requests per second for an account and Region (AWS KMS Developer Guide, "Request quotas").
-    fn quota(self) -> f64 {
-        match self {
-            Self::DescribeKey => 2_000.0,
-            Self::GetKeyRotationStatus => 1_000.0,
-            Self::ListAliases | Self::ListKeys => 500.0,
-        }
+    /// Its name in KMS.
+    pub fn name(self) -> &'static str {
+        self.facts().0
     }
 }
 
@@ -69,10 +74,7 @@ type Pace = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
 #[derive(Debug)]
 pub struct Kms {
     client: Client,
-    describe_key: Pace,
-    get_key_rotation_status: Pace,
-    list_aliases: Pace,
-    list_keys: Pace,
+    paces: BTreeMap<Operation, Pace>,
     calls: AtomicU64,
     throttles: AtomicU64,
 }
@@ -81,13 +83,10 @@ impl Kms {
     /// A client that uses `quota_share` (0 < x ≤ 1) of each quota.
     pub fn new(config: &SdkConfig, quota_share: f64) -> Self {
         let config = aws_sdk_kms::config::Builder::from(config).retry_config(RetryConfig::disabled()).build();
-        let pace = |operation| Pace::direct(quota(operation, quota_share));
+        let pace = |operation| (operation, Pace::direct(quota(operation, quota_share)));
         Self {
             client: Client::from_conf(config),
-            describe_key: pace(Operation::DescribeKey),
-            get_key_rotation_status: pace(Operation::GetKeyRotationStatus),
-            list_aliases: pace(Operation::ListAliases),
-            list_keys: pace(Operation::ListKeys),
+            paces: Operation::ALL.into_iter().map(pace).collect(),
             calls: AtomicU64::new(0),
             throttles: AtomicU64::new(0),
         }
@@ -116,7 +115,9 @@ impl Kms {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let attempt = || async {
-            self.pace(operation).until_ready().await;
+            if let Some(pace) = self.paces.get(&operation) {
+                pace.until_ready().await;
+            }
             self.calls.fetch_add(1, Ordering::Relaxed);
             let failure = match request(&self.client).await {
                 Ok(answer) => return Ok(answer),
@@ -149,15 +150,6 @@ impl Kms {
             .await
     }
 
-    fn pace(&self, operation: Operation) -> &Pace {
-        match operation {
-            Operation::DescribeKey => &self.describe_key,
-            Operation::GetKeyRotationStatus => &self.get_key_rotation_status,
-            Operation::ListAliases => &self.list_aliases,
-            Operation::ListKeys => &self.list_keys,
-        }
-    }
-
     /// Asks for the facts about a key. `arn` is what it goes by if the answer does not say.
     ///
     /// # Errors
@@ -165,29 +157,77 @@ impl Kms {
     pub async fn describe_key(&self, id: &str, arn: &str) -> Result<Key, Failure> {
         let answer = self.call(Operation::DescribeKey, async |kms| kms.describe_key().key_id(id).send().await).await?;
         let Some(facts) = answer.key_metadata else {
-            return Err(Failure {
-                operation: Operation::DescribeKey.name(),
-                cause: Cause::Unexpected,
-                code: None,
-                message: "the answer has no KeyMetadata".to_owned(),
-            });
+            return Err(unreadable(Operation::DescribeKey, "the answer has no KeyMetadata"));
         };
-        let multi_region = facts.multi_region_configuration.as_ref();
-        let is_replica = multi_region
-            .and_then(|it| it.multi_region_key_type.as_ref())
-            .is_some_and(|kind| kind.as_str() == "REPLICA");
-        let primary = multi_region.filter(|_| is_replica).and_then(|it| it.primary_key.as_ref());
         Ok(Key {
-            arn: facts.arn.filter(|arn| arn.ends_with(&format!(":key/{id}"))).unwrap_or_else(|| arn.to_owned()),
-            id: id.to_owned(),
+            multi_region: multi_region(&facts),
             manager: facts.key_manager.as_ref().map(|it| it.as_str().into()),
             state: facts.key_state.as_ref().map(|it| it.as_str().into()),
             spec: facts.key_spec.as_ref().map(|it| it.as_str().into()),
             usage: facts.key_usage.as_ref().map(|it| it.as_str().into()),
             origin: facts.origin.as_ref().map(|it| it.as_str().into()),
+            expiration_model: facts.expiration_model.as_ref().map(|it| it.as_str().into()),
             created_at: facts.creation_date.as_ref().and_then(timestamp),
-            primary_arn: primary.and_then(|it| it.arn.clone()),
+            valid_to: facts.valid_to.as_ref().and_then(timestamp),
+            arn: facts.arn.filter(|arn| arn.ends_with(&format!(":key/{id}"))).unwrap_or_else(|| arn.to_owned()),
+            id: id.to_owned(),
         })
+    }
+}
+
+fn multi_region(facts: &KeyMetadata) -> Result<MultiRegion, Unexpected> {
+    const TYPE: &str = "MultiRegionKeyType";
+    let configuration = facts.multi_region_configuration.as_ref();
+    let kind = configuration.and_then(|it| it.multi_region_key_type.as_ref()).map(MultiRegionKeyType::as_str);
+    match (kind, configuration) {
+        (Some("PRIMARY"), _) => Ok(MultiRegion::Primary),
+        (Some("REPLICA"), Some(it)) => {
+            Ok(MultiRegion::Replica(it.primary_key.as_ref().and_then(|primary| primary.arn.clone())))
+        }
+        (Some(other), _) => Err(Unexpected::value(Operation::DescribeKey.name(), TYPE, other)),
+        (None, None) if facts.multi_region != Some(true) => Ok(MultiRegion::No),
+        (None, _) => Err(Unexpected::absent(Operation::DescribeKey.name(), TYPE)),
+    }
+}
+
+/// The failure of a call whose answer makes no sense.
+pub fn unreadable(operation: Operation, message: &str) -> Failure {
+    Failure { operation: operation.name(), cause: Cause::Unexpected, code: None, message: message.to_owned() }
+}
+
+/// How often in a row a listing may give the marker that it was asked with, as an empty page in between does.
+const MOST_STANDSTILLS: u32 = 3;
+
+/// Where a listing stands. The SDK's paginator looks at the marker alone and takes a list that breaks off for whole.
+#[derive(Debug, Default)]
+pub struct Pages {
+    marker: Option<String>,
+    standstills: u32,
+}
+
+impl Pages {
+    /// The marker to ask the next page with; `None` for the first.
+    pub fn marker(&self) -> Option<String> {
+        self.marker.clone()
+    }
+
+    /// Takes what a page says of the next one. Is there one?
+    ///
+    /// # Errors
+    /// In words, why the listing cannot go on although it is not at its end.
+    pub fn turn(&mut self, truncated: bool, next_marker: Option<String>) -> Result<bool, &'static str> {
+        if !truncated {
+            return Ok(false);
+        }
+        if next_marker.is_none() {
+            return Err("the answer says Truncated and gives no marker");
+        }
+        self.standstills = if next_marker == self.marker { self.standstills + 1 } else { 0 };
+        if self.standstills > MOST_STANDSTILLS {
+            return Err("the answers give the same marker again and again");
+        }
+        self.marker = next_marker;
+        Ok(true)
     }
 }
 
@@ -198,7 +238,7 @@ pub fn timestamp(instant: &DateTime) -> Option<Timestamp> {
 
 /// A steady pace with bursts of at most a tenth of a second.
 fn quota(operation: Operation, share: f64) -> Quota {
-    let per_second = operation.quota() * share;
+    let per_second = operation.facts().1 * share;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a tenth of the quota")]
     let burst = NonZeroU32::new((per_second / 10.0) as u32).unwrap_or(NonZeroU32::MIN);
     let interval = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::MAX);
@@ -273,6 +313,28 @@ mod tests {
         ] {
             assert_eq!(cause_of_answer(code, status), cause, "{code:?} {status}");
         }
+    }
+
+    #[test]
+    fn a_listing_goes_on_until_it_says_that_it_ends() {
+        let marker = |text: &str| Some(text.to_owned());
+        let mut pages = Pages::default();
+        assert_eq!((pages.marker(), pages.turn(true, marker("a"))), (None, Ok(true)));
+        // An empty page in between.
+        assert_eq!((pages.marker(), pages.turn(true, marker("a"))), (marker("a"), Ok(true)));
+        assert_eq!((pages.turn(true, marker("b")), pages.marker()), (Ok(true), marker("b")));
+        assert_eq!(pages.turn(false, marker("c")), Ok(false));
+        assert!(Pages::default().turn(true, None).is_err());
+        let mut turns = (0..10).map(|_| pages.turn(true, marker("b")));
+        assert!(turns.any(|turn| turn.is_err()), "no listing without end");
+    }
+
+    #[test]
+    fn every_operation_has_its_pace() {
+        // One that `ALL` forgets would run without.
+        let names: Vec<_> = Operation::ALL.iter().map(|operation| operation.name()).collect();
+        let expected = ["DescribeKey", "GetKeyRotationStatus", "ListAliases", "ListKeyRotations", "ListKeys"];
+        assert_eq!(names, expected);
     }
 
     #[test]

@@ -123,11 +123,11 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         }
         let location = self.location();
         let options = request.options.as_ref();
-        // Verdicts know no fractions of seconds, and reports read better without.
-        let this_second = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        let judged_at = options.and_then(|options| options.as_of).unwrap_or(this_second);
+        let judged_at = options.and_then(|options| options.as_of).unwrap_or(now);
         let verbose = options.is_some_and(|options| options.verbose);
-        let mut report = Report::new(C::FUNCTION, &location, judged_at, &C::CONTROLS, verbose);
+        // Reports read better without fractions of seconds.
+        let evaluated_at = Timestamp::from_second(judged_at.as_second()).unwrap_or(judged_at);
+        let mut report = Report::new(C::FUNCTION, &location, evaluated_at, &C::CONTROLS, verbose);
         if let Some(options) = options {
             let time = Time::until(clock, self.time_left(now));
             let kms = Kms::new(self.config, self.settings.kms_quota_share);

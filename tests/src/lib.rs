@@ -15,6 +15,7 @@ mod reshape;
 mod runtime_api;
 mod server;
 mod sns;
+pub mod trial;
 
 pub use description::{DescriptionError, FleetDescription, KeyDescription};
 pub use faults::{Fault, FaultKind};

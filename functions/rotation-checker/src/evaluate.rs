@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use shared::domain::control::{Control, Severity};
 use shared::domain::evaluation::{Cause, Failure, Verdict};
-use shared::domain::key::{Key, KeyKind, KeyState, KeyUsage, Origin, Unexpected};
+use shared::domain::key::{Key, KeyKind, KeyState, KeyUsage, MultiRegion, Origin, Unexpected};
 
 /// Automatic rotation is on.
 pub static ROTATION_ENABLED: Control = Control {
@@ -184,9 +184,12 @@ fn date(instant: Timestamp) -> String {
 
 /// A replica shares its primary's rotation, which can be set there only.
 fn at_primary(key: &Key, what: &str) -> String {
-    match &key.primary_arn {
-        None => what.to_owned(),
-        Some(primary) => format!("{what} This key is a replica: do it at its primary, {primary}."),
+    match &key.multi_region {
+        Ok(MultiRegion::Replica(Some(primary))) => {
+            format!("{what} This key is a replica: do it at its primary, {primary}.")
+        }
+        Ok(MultiRegion::Replica(None)) => format!("{what} This key is a replica: do it at its primary."),
+        Ok(MultiRegion::No | MultiRegion::Primary) | Err(_) => what.to_owned(),
     }
 }
 
@@ -216,7 +219,9 @@ mod tests {
             usage: Some("ENCRYPT_DECRYPT".into()),
             origin: Some("AWS_KMS".into()),
             created_at: Some(at("2020-01-01T00:00:00Z")),
-            primary_arn: None,
+            multi_region: Ok(MultiRegion::No),
+            expiration_model: None,
+            valid_to: None,
         }
     }
 
@@ -419,7 +424,7 @@ mod tests {
     #[test]
     fn a_replica_is_judged_by_its_own_answer_and_mended_at_its_primary() {
         let primary = "arn:aws:kms:eu-west-1:123456789012:key/k";
-        let replica = Key { primary_arn: Some(primary.into()), ..key() };
+        let replica = Key { multi_region: Ok(MultiRegion::Replica(Some(primary.into()))), ..key() };
         let off = RotationStatus { enabled: Some(false), ..status() };
         let verdicts = evaluate(&replica, Ok(off), POLICY, now());
         assert_eq!(verdicts[0].compliance, NonCompliant);

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::control::Severity;
 use super::key::{Key, KeyManager, KeyState, Unexpected};
 
 /// Does the key do what the control asks?
@@ -35,6 +36,8 @@ pub struct Verdict {
     pub reason: &'static str,
     /// The case in words.
     pub detail: String,
+    /// How bad it is, where that depends on the case; otherwise the control says.
+    pub severity: Option<Severity>,
     /// What it rests on.
     pub evidence: Evidence,
     /// What to do. Empty where nothing is to be done.
@@ -58,13 +61,27 @@ impl Verdict {
     }
 
     fn new(compliance: Compliance, reason: &'static str) -> Self {
-        Self { compliance, reason, detail: String::new(), evidence: Evidence::new(), remediation: String::new() }
+        Self {
+            compliance,
+            reason,
+            detail: String::new(),
+            severity: None,
+            evidence: Evidence::new(),
+            remediation: String::new(),
+        }
     }
 
     /// Says the case in words.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
+        self
+    }
+
+    /// Says how bad this case is.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = Some(severity);
         self
     }
 
@@ -247,7 +264,7 @@ pub fn settled_by_description(key: &Key) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::key::KeySpec;
+    use crate::domain::key::{KeySpec, MultiRegion};
 
     fn key(manager: Option<&str>, state: Option<&str>) -> Key {
         Key {
@@ -259,7 +276,9 @@ mod tests {
             usage: None,
             origin: None,
             created_at: None,
-            primary_arn: None,
+            multi_region: Ok(MultiRegion::No),
+            expiration_model: None,
+            valid_to: None,
         }
     }
 

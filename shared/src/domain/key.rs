@@ -24,8 +24,23 @@ pub struct Key {
     pub origin: Option<Origin>,
     /// When the key was created; for a multi-Region replica, when the replica was.
     pub created_at: Option<Timestamp>,
-    /// The primary's ARN, if this key is a multi-Region replica.
-    pub primary_arn: Option<String>,
+    /// Its place among the Regions.
+    pub multi_region: Result<MultiRegion, Unexpected>,
+    /// Does imported key material expire?
+    pub expiration_model: Option<ExpirationModel>,
+    /// When the first of the imported materials expires.
+    pub valid_to: Option<Timestamp>,
+}
+
+/// A key's place among the Regions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MultiRegion {
+    /// A single-Region key.
+    No,
+    /// The primary of a multi-Region key.
+    Primary,
+    /// A replica, and its primary's ARN if KMS tells.
+    Replica(Option<String>),
 }
 
 /// Defines an enum of the values that one field of KMS's has, and of those that this build does not know.
@@ -150,6 +165,16 @@ impl From<&str> for KeySpec {
     }
 }
 
+values! {
+    /// KMS `ExpirationModel` of imported key material.
+    ExpirationModel {
+        /// It expires.
+        Expires = "KEY_MATERIAL_EXPIRES",
+        /// It does not.
+        DoesNotExpire = "KEY_MATERIAL_DOES_NOT_EXPIRE",
+    }
+}
+
 /// The three kinds of key material that verdicts distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
@@ -221,7 +246,9 @@ mod tests {
             usage: usage.map(KeyUsage::from),
             origin: None,
             created_at: None,
-            primary_arn: None,
+            multi_region: Ok(MultiRegion::No),
+            expiration_model: None,
+            valid_to: None,
         }
     }
 

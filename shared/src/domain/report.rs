@@ -193,7 +193,7 @@ impl Report {
             self.add_line(key, control, &verdict);
             let severity = match verdict.compliance {
                 Compliance::Compliant | Compliance::NotApplicable => continue,
-                Compliance::NonCompliant => control.severity,
+                Compliance::NonCompliant => verdict.severity.unwrap_or(control.severity),
                 Compliance::InsufficientData => Severity::Medium,
             };
             self.findings.push(Finding {

@@ -1,0 +1,109 @@
+//! What the tests of all functions need: a function started against a fleet, and its answers taken apart.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper of tests fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{Fleet, FleetDescription, Function, Outcome};
+
+/// The topic that functions under test publish to.
+pub const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
+
+/// Reads a fleet's description.
+pub fn describe(fleet: Value) -> FleetDescription {
+    FleetDescription::from_value(fleet).unwrap()
+}
+
+/// The description of a fleet of these keys, with nothing else out of the ordinary.
+pub fn fleet_of(keys: impl Into<Value>) -> Value {
+    json!({ "keys": keys.into() })
+}
+
+/// Serves the fleet and starts the binary against it, with the topic and these settings.
+pub fn start(binary: impl AsRef<Path>, fleet: Value, settings: &[(&str, &str)]) -> (Fleet, Function) {
+    let fleet = Fleet::serve(describe(fleet)).unwrap();
+    let settings: Vec<_> = [("SNS_TOPIC_ARN", TOPIC)].iter().chain(settings).copied().collect();
+    let function = Function::start(binary, &fleet, &settings).unwrap();
+    (fleet, function)
+}
+
+/// An instant so many days from now.
+pub fn days_from_now(days: i64) -> String {
+    seconds_from_now(days * 86_400)
+}
+
+/// An instant so many seconds from now.
+#[expect(clippy::disallowed_methods, reason = "the binary under test reads the real clock")]
+pub fn seconds_from_now(seconds: i64) -> String {
+    (Timestamp::now() + SignedDuration::from_secs(seconds)).to_string()
+}
+
+/// The event that asks for every evaluation.
+pub fn verbose() -> Value {
+    json!({"detail": {"verbose": true}})
+}
+
+/// The response of an invocation that went well.
+pub fn ok(outcome: Outcome) -> Value {
+    match outcome.result {
+        Ok(response) => response,
+        Err(error) => panic!("{error:?}\n{}", outcome.logs.join("\n")),
+    }
+}
+
+/// The error type of an invocation that failed.
+pub fn error_type(outcome: &Outcome) -> &str {
+    &outcome.result.as_ref().unwrap_err().error_type
+}
+
+/// The error message of an invocation that failed.
+pub fn error_message(outcome: &Outcome) -> &str {
+    &outcome.result.as_ref().unwrap_err().error_message
+}
+
+/// Compliance and reason by key ID and control, out of a verbose response.
+pub fn verdicts(response: &Value) -> BTreeMap<(String, String), (String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut verdicts = BTreeMap::new();
+    for line in response["evaluations"].as_array().unwrap() {
+        let id = text(&line["key_arn"]).rsplit_once('/').unwrap().1.to_owned();
+        let old = verdicts.insert((id, text(&line["control"])), (text(&line["compliance"]), text(&line["reason"])));
+        assert_eq!(old, None, "one evaluation for each key and control: {line}");
+    }
+    verdicts
+}
+
+/// The finding of one control about one key.
+pub fn finding<'a>(response: &'a Value, key_id: &str, control: &str) -> &'a Value {
+    let mut findings = response["findings"].as_array().unwrap().iter();
+    findings.find(|it| it["key_id"] == key_id && it["control"] == control).unwrap()
+}
+
+/// For each control of the response the four counts add up to the keys listed.
+pub fn assert_counts_add_up(response: &Value) {
+    for (control, counts) in response["controls"].as_object().unwrap() {
+        let counts = counts.as_object().unwrap();
+        assert_eq!(counts.len(), 4);
+        let sum: u64 = counts.values().map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(sum, response["keys_listed"].as_u64().unwrap(), "{control}");
+    }
+}
+
+/// All controls of the response say the same about that key.
+pub fn assert_all(response: &Value, id: &str, expected: (&str, &str)) {
+    let verdicts = verdicts(response);
+    for control in response["controls"].as_object().unwrap().keys() {
+        let (compliance, reason) = &verdicts[&(id.to_owned(), control.clone())];
+        assert_eq!((compliance.as_str(), reason.as_str()), expected, "{id} {control}");
+    }
+}
