@@ -8,7 +8,7 @@
     reason = "a helper of tests fails by panicking"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -106,4 +106,12 @@ pub fn assert_all(response: &Value, id: &str, expected: (&str, &str)) {
         let (compliance, reason) = &verdicts[&(id.to_owned(), control.clone())];
         assert_eq!((compliance.as_str(), reason.as_str()), expected, "{id} {control}");
     }
+}
+
+/// The function made exactly the calls that `calls.json` lists for it. Its role is held against the same list.
+pub fn assert_calls_are_those_granted(fleet: &Fleet, function: &str) {
+    let lists: Value = serde_json::from_str(include_str!("../calls.json")).unwrap();
+    let listed = lists[function].as_object().unwrap().values().flat_map(|calls| calls.as_array().unwrap());
+    let listed: BTreeSet<String> = listed.map(|call| call.as_str().unwrap().to_owned()).collect();
+    assert_eq!(fleet.calls().into_keys().collect::<BTreeSet<_>>(), listed);
 }

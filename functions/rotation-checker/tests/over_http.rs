@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use simulated_fleet::trial::{
-    self, TOPIC, assert_all, assert_counts_add_up, days_from_now, describe, error_message, error_type, fleet_of, ok,
-    verbose, verdicts,
+    self, TOPIC, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now, describe,
+    error_message, error_type, fleet_of, ok, verbose, verdicts,
 };
 use simulated_fleet::{Fleet, Function, Invocation, Outcome, generated_key_id};
 
@@ -235,9 +235,7 @@ async fn every_row_of_the_tables() {
         }
         assert_eq!(asked.contains_key(&id), row.asked, "GetKeyRotationStatus for {}", row.key);
     }
-    assert_eq!(fleet.unknown_calls(), BTreeMap::new());
-    let operations: Vec<String> = fleet.calls().into_keys().collect();
-    assert_eq!(operations, ["DescribeKey", "GetKeyRotationStatus", "ListAliases", "ListKeys", "Publish"]);
+    assert_calls_are_those_granted(&fleet, "rotation-checker");
 }
 
 /// Rows that last as long as all their tries: each on its own key, all at the same time.
