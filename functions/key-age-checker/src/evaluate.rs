@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use shared::domain::control::{Control, Severity};
-use shared::domain::evaluation::{Cause, Failure, Verdict};
+use shared::domain::evaluation::{Cause, Failure, Verdict, date};
 use shared::domain::key::{ExpirationModel, Key, KeyKind, KeyState, MultiRegion, Origin, Unexpected};
 
 /// The key material is not older than policy allows.
@@ -215,10 +215,6 @@ fn pending_deletion() -> Verdict {
 
 fn no_key_material() -> Verdict {
     Verdict::not_applicable("no_key_material").detail("the key waits for its key material to be imported")
-}
-
-fn date(instant: Timestamp) -> String {
-    instant.strftime("%Y-%m-%d").to_string()
 }
 
 #[cfg(test)]

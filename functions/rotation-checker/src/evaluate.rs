@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use shared::domain::control::{Control, Severity};
-use shared::domain::evaluation::{Cause, Failure, Verdict};
+use shared::domain::evaluation::{Cause, Failure, Verdict, date};
 use shared::domain::key::{Key, KeyKind, KeyState, KeyUsage, MultiRegion, Origin, Unexpected};
 
 /// Automatic rotation is on.
@@ -176,10 +176,6 @@ fn rotation_overdue(status: &RotationStatus, policy: Policy, now: Timestamp) -> 
             "KMS rotates by itself and should have done so: open a support case with AWS, and rotate the key on demand \
              (kms:RotateKeyOnDemand) meanwhile.",
         )
-}
-
-fn date(instant: Timestamp) -> String {
-    instant.strftime("%Y-%m-%d").to_string()
 }
 
 /// A replica shares its primary's rotation, which can be set there only.

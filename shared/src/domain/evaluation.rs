@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -226,6 +227,11 @@ fn shortened(text: &str) -> String {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", text.split_at(end).0),
     }
+}
+
+/// A day as details tell it.
+pub fn date(instant: Timestamp) -> String {
+    instant.strftime("%Y-%m-%d").to_string()
 }
 
 /// The verdict for a key that this deployment leaves out.
