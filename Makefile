@@ -26,7 +26,7 @@ export SAM_CLI_TELEMETRY := 0
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: python cargo ## Deploy into a local AWS, let the schedule fire, show the alert
+demo: python cargo ## Deploy into a local AWS, let the schedules fire, show the alerts
 	@exec $(PARTS) tools "$(MAKE) tools" demo "$(BIN)/python tests/local/demo.py"
 
 test: python cargo ## Everything that must hold: lint, unit, e2e

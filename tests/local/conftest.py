@@ -1,4 +1,4 @@
-"""One local AWS with one deployment of the real template for all end-to-end tests, and its schedule's first alert."""
+"""One local AWS with one deployment of the real template for all end-to-end tests, and the schedules' first alerts."""
 
 import contextlib
 import datetime
@@ -9,13 +9,14 @@ from botocore.config import Config
 
 import fleet
 import local_aws
-from local_aws import ROOT, LocalAws, Subscriber, built_template, quick_binary
+from local_aws import ROOT, LocalAws, Subscriber, built_template, quick_binaries
 
-EVENTS = ROOT / "events" / local_aws.FUNCTION
+ROTATION, AGE = "rotation-checker", "key-age-checker"
+EVENTS = ROOT / "events"
 
 
-def event(name):
-    return json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8"))
+def event(name, function=ROTATION):
+    return json.loads((EVENTS / function / f"{name}.json").read_text(encoding="utf-8"))
 
 
 class Deployment:
@@ -26,7 +27,7 @@ class Deployment:
         self.keys = fleet.create(aws)
         # The deployment must be done, and the queues be there, before it fires.
         self.fires_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=30)
-        template = built_template(aws.directory, quick_binary())
+        template = built_template(aws.directory, quick_binaries())
         self.outputs = aws.deploy(
             template,
             Environment="test",
@@ -39,25 +40,29 @@ class Deployment:
         self.critical = Subscriber(aws, "critical-only", topic, {"severity": ["CRITICAL"]})
         # The topic's own key is a key of the account too.
         arn = self.outputs["AlertKeyArn"]
-        self.keys["topic"] = fleet.Key("topic", "key of the alert topic", fleet.COMPLIANT, arn)
-        self.function = self.outputs["RotationCheckerName"]
+        self.keys["topic"] = fleet.Key("topic", "key of the alert topic", fleet.COMPLIANT, fleet.YOUNG, arn)
+        self.logical_ids = local_aws.functions(local_aws.read_template())
         # An invocation is not idempotent: it alerts.
         self.lambda_ = aws.client("lambda", config=Config(retries={"total_max_attempts": 1}))
 
-    def invoke(self, payload):
-        """Invokes the function; returns its answer, be it a response or an error."""
-        answer = self.lambda_.invoke(FunctionName=self.function, Payload=json.dumps(payload))
+    def name(self, function):
+        return self.outputs[f"{self.logical_ids[function]}Name"]
+
+    def invoke(self, payload, function=ROTATION):
+        """Invokes a function; returns its answer, be it a response or an error."""
+        answer = self.lambda_.invoke(FunctionName=self.name(function), Payload=json.dumps(payload))
         body = json.load(answer["Payload"])
         assert ("FunctionError" in answer) == ("errorType" in body), body
         return body
 
     @contextlib.contextmanager
-    def settings(self, **changes):
+    def settings(self, function=ROTATION, **changes):
         """Other environment variables, for a while."""
-        environment = self.lambda_.get_function_configuration(FunctionName=self.function)["Environment"]
+        name = self.name(function)
+        environment = self.lambda_.get_function_configuration(FunctionName=name)["Environment"]
 
         def put(variables):
-            self.lambda_.update_function_configuration(FunctionName=self.function, Environment={"Variables": variables})
+            self.lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
 
         put(environment["Variables"] | changes)
         try:
@@ -71,9 +76,9 @@ class Deployment:
         )
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
-    def alerts(self, wait=0):
-        """Takes the alerts that came; `wait` seconds at most for the first."""
-        return self.team.receive(wait)
+    def alerts(self, wait=0, least=1):
+        """Takes the alerts that came; `wait` seconds at most until there are so many."""
+        return self.team.receive(wait, least)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +87,9 @@ def deployment():
     with LocalAws(ROOT / ".local/e2e.log") as aws:
         deployment = Deployment(aws)
         # Waited for here, so that no test meets an alert that it did not cause.
-        deployment.scheduled = deployment.alerts(wait=60)
+        alerts = deployment.alerts(wait=60, least=2)
+        deployment.scheduled = {json.loads(alert["Message"])["function"]: alert for alert in alerts}
+        assert len(alerts) == len(deployment.scheduled)
         yield deployment
 
 

@@ -1,4 +1,4 @@
-"""A small fleet of keys, one of each kind that the local AWS can make, and what the rotation checker says of each."""
+"""A small fleet of keys, one of each kind that the local AWS can make, and what each function says of it."""
 
 import dataclasses
 import datetime
@@ -9,11 +9,14 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 PRIMARY_REGION = "eu-west-1"
 
-CONTROLS = ("rotation-enabled", "rotation-period", "rotation-overdue")
+CONTROLS = {
+    "rotation-checker": ("rotation-enabled", "rotation-period", "rotation-overdue"),
+    "key-age-checker": ("key-material-age", "imported-material-expiry"),
+}
 
 
-def not_applicable(reason):
-    return (("NOT_APPLICABLE", reason),) * 3
+def not_applicable(reason, controls=3):
+    return (("NOT_APPLICABLE", reason),) * controls
 
 
 # The local AWS never says when a key will rotate next.
@@ -23,20 +26,32 @@ COMPLIANT = (
     ("NOT_APPLICABLE", "no_next_rotation_date"),
 )
 TOO_SLOW = (COMPLIANT[0], ("NON_COMPLIANT", "period_too_long"), COMPLIANT[2])
-OFF = (("NON_COMPLIANT", "rotation_disabled"), *not_applicable("rotation_disabled")[1:])
+OFF = (("NON_COMPLIANT", "rotation_disabled"), *not_applicable("rotation_disabled", 2))
+
+# All keys of the local AWS were made just now.
+YOUNG = (("COMPLIANT", "within_policy"), ("NOT_APPLICABLE", "not_imported"))
+
+
+def aged(age, expiry=YOUNG[1]):
+    return (age, expiry)
 
 
 @dataclasses.dataclass
 class Key:
     alias: str
     what: str
-    verdicts: tuple  # of (compliance, reason), in the order of CONTROLS
+    rotation: tuple  # of (compliance, reason), in the order of CONTROLS
+    age: tuple
     arn: str = ""
 
     @property
-    def eligible(self):
-        """Whether the checker asks for its rotation status."""
-        return self.verdicts in (COMPLIANT, TOO_SLOW, OFF)
+    def verdicts(self):
+        return {"rotation-checker": self.rotation, "key-age-checker": self.age}
+
+    @property
+    def rotatable(self):
+        """Whether the rotation checker asks for its rotation status."""
+        return self.rotation in (COMPLIANT, TOO_SLOW, OFF)
 
 
 def create(aws):
@@ -44,10 +59,10 @@ def create(aws):
     kms = aws.client("kms")
     keys = {}
 
-    def key(alias, what, verdicts, client=kms, **parameters):
-        arn = client.create_key(Description=what, **parameters)["KeyMetadata"]["Arn"]
-        client.create_alias(AliasName=alias, TargetKeyId=arn)
-        keys[alias] = Key(alias, what, verdicts, arn)
+    def key(alias, what, rotation, age=YOUNG, **parameters):
+        arn = kms.create_key(Description=what, **parameters)["KeyMetadata"]["Arn"]
+        kms.create_alias(AliasName=alias, TargetKeyId=arn)
+        keys[alias] = Key(alias, what, rotation, age, arn)
         return arn
 
     key("alias/payments", "symmetric, rotation off", OFF)
@@ -59,36 +74,66 @@ def create(aws):
     key("alias/invoice-signing", "asymmetric, RSA 2048", asymmetric, KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")
     hmac = not_applicable("hmac_key")
     key("alias/session-tokens", "HMAC", hmac, KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")
-    arn = key("alias/bring-your-own", "imported material", not_applicable("imported_key_material"), Origin="EXTERNAL")
-    import_material(kms, arn)
-    arn = key("alias/retired", "symmetric, disabled", not_applicable("key_disabled"))
+    arn = key(
+        "alias/retired", "symmetric, disabled", not_applicable("key_disabled"), aged(("NOT_APPLICABLE", "key_disabled"))
+    )
     kms.disable_key(KeyId=arn)
-    arn = key("alias/leaving", "symmetric, pending deletion", not_applicable("pending_deletion"))
+    leaving = not_applicable("pending_deletion")
+    arn = key("alias/leaving", "symmetric, pending deletion", leaving, aged(leaving[0]))
     kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
 
-    # A multi-Region pair: the checker sees the replica; rotation can be set at the primary only.
+    def imported(alias, what, age, expires_in):
+        arn = key(alias, f"imported material, {what}", not_applicable("imported_key_material"), age, Origin="EXTERNAL")
+        import_material(kms, arn, expires_in)
+
+    soon = ("NON_COMPLIANT", "material_expiring")
+    imported("alias/partner-exchange", "expires in 5 days", aged(YOUNG[0], soon), datetime.timedelta(days=5))
+    imported("alias/card-vault", "expires in 20 days", aged(YOUNG[0], soon), datetime.timedelta(days=20))
+    later = ("COMPLIANT", "not_due")
+    imported("alias/bring-your-own", "expires in 90 days", aged(YOUNG[0], later), datetime.timedelta(days=90))
+    imported("alias/ledger", "does not expire", aged(YOUNG[0], ("COMPLIANT", "does_not_expire")), None)
+    empty = not_applicable("no_key_material", 2)
+    byok = not_applicable("imported_key_material")
+    key("alias/not-yet", "waits for its material to be imported", byok, empty, Origin="EXTERNAL")
+
+    # A multi-Region pair: the checkers see the replica; rotation can be set at the primary only.
     primary = aws.client("kms", region=PRIMARY_REGION)
     metadata = primary.create_key(Description="multi-Region primary", MultiRegion=True)["KeyMetadata"]
     primary.replicate_key(KeyId=metadata["Arn"], ReplicaRegion=kms.meta.region_name)
     arn = metadata["Arn"].replace(PRIMARY_REGION, kms.meta.region_name)
     kms.create_alias(AliasName="alias/customers", TargetKeyId=arn)
-    keys["alias/customers"] = Key("alias/customers", "replica of a multi-Region key, rotation off", OFF, arn)
+    replica = aged(("NOT_APPLICABLE", "judged_at_primary"))
+    keys["alias/customers"] = Key("alias/customers", "replica of a multi-Region key, rotation off", OFF, replica, arn)
     arn = key("alias/sessions", "multi-Region primary, rotation on", COMPLIANT, MultiRegion=True)
     kms.enable_key_rotation(KeyId=arn)
     kms.replicate_key(KeyId=arn, ReplicaRegion=PRIMARY_REGION)
     return keys
 
 
-def import_material(kms, arn):
+def import_material(kms, arn, expires_in):
     parameters = kms.get_parameters_for_import(
         KeyId=arn, WrappingAlgorithm="RSAES_OAEP_SHA_256", WrappingKeySpec="RSA_2048"
     )
     wrap = serialization.load_der_public_key(parameters["PublicKey"]).encrypt
     oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    expiry = {"ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}
+    if expires_in:
+        # An hour more: whole days are left while the tests run.
+        valid_to = datetime.datetime.now(datetime.timezone.utc) + expires_in + datetime.timedelta(hours=1)
+        expiry = {"ExpirationModel": "KEY_MATERIAL_EXPIRES", "ValidTo": valid_to}
     kms.import_key_material(
         KeyId=arn,
         ImportToken=parameters["ImportToken"],
         EncryptedKeyMaterial=wrap(os.urandom(32), oaep),
-        ExpirationModel="KEY_MATERIAL_EXPIRES",
-        ValidTo=datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=90),
+        **expiry,
     )
+
+
+def findings(keys, function):
+    """What a function finds wrong: key ARN, control, reason."""
+    return {
+        (key.arn, control, reason)
+        for key in keys
+        for control, (compliance, reason) in zip(CONTROLS[function], key.verdicts[function], strict=True)
+        if compliance == "NON_COMPLIANT"
+    }

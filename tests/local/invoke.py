@@ -25,7 +25,7 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 
 import fleet
 import local_aws
-from local_aws import ROOT, LocalAws, free_ports, quick_binary
+from local_aws import ROOT, LocalAws, free_ports, quick_binaries
 
 
 def main():
@@ -35,12 +35,7 @@ def main():
     parser.add_argument("--local", action="store_true")
     arguments = parser.parse_args()
 
-    resources = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))["Resources"]
-    functions = {
-        resource["Metadata"]["BuildProperties"]["Binary"]: name
-        for name, resource in resources.items()
-        if resource["Type"] == "AWS::Serverless::Function"
-    }
+    functions = local_aws.functions(local_aws.read_template())
     if arguments.function not in functions:
         sys.exit(f"FUNCTION={arguments.function}: there is {', '.join(functions)}")
     events = ROOT / "events" / arguments.function
@@ -94,7 +89,7 @@ def in_container(stack, logical_id, event, environment):
 
 def on_this_machine(stack, function, event, environment):
     code = stack.enter_context(scratch_directory())
-    shutil.copy(quick_binary(function), code / "bootstrap")
+    shutil.copy(quick_binaries()[function], code / "bootstrap")
     machine = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
     emulators = pathlib.Path(samcli.__file__).parent / "local/rapid"
     emulator = shutil.copy(emulators / f"aws-lambda-rie-{machine}", code / "emulator")

@@ -26,7 +26,6 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REGION = "us-east-1"
-FUNCTION = "rotation-checker"
 STACK = "kms-compliance-dev"  # as in samconfig.toml
 
 
@@ -69,26 +68,39 @@ def free_ports(count):
         return [each.getsockname()[1] for each in sockets]
 
 
-def quick_binary(function=FUNCTION):
-    """Builds the functions with the dev profile and returns the binary of one."""
-    command = ["cargo", "build", "--workspace", "--bins", "--message-format", "json-render-diagnostics"]
+def read_template(name="template.yaml"):
+    return yaml_parse((ROOT / name).read_text(encoding="utf-8"))
+
+
+def functions(template):
+    """The functions of a template: their binaries' names, and their logical IDs."""
+    return {
+        resource["Metadata"]["BuildProperties"]["Binary"]: logical_id
+        for logical_id, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+
+
+def quick_binaries():
+    """Builds the workspace with the dev profile and returns its binaries by name."""
+    command = ["cargo", "build", "--workspace", "--message-format", "json-render-diagnostics"]
     output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    for line in output.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == function:
-            return pathlib.Path(message["executable"])
-    sys.exit(f"cargo build made no binary named {function}")
+    messages = [json.loads(line) for line in output.splitlines()]
+    return {
+        message["target"]["name"]: pathlib.Path(message["executable"])
+        for message in messages
+        if message.get("executable")
+    }
 
 
-def built_template(directory, binary):
-    """Copies the template into `directory`, with the code that `binary` is. Returns the copy."""
-    code = directory / FUNCTION
-    code.mkdir()
-    shutil.copy(binary, code / "bootstrap")
-    template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            resource["Properties"]["CodeUri"] = str(code)
+def built_template(directory, binaries):
+    """Copies the template into `directory`, each function with its binary as its code. Returns the copy."""
+    template = read_template()
+    for function, logical_id in functions(template).items():
+        code = directory / function
+        code.mkdir()
+        shutil.copy(binaries[function], code / "bootstrap")
+        template["Resources"][logical_id]["Properties"]["CodeUri"] = str(code)
     path = directory / "template.yaml"
     path.write_text(yaml_dump(template), encoding="utf-8")
     return path
@@ -128,6 +140,7 @@ class LocalAws:
         }
         server = {
             "AUTH": "true",
+            "CLOUDTRAIL_RECORDING": "1",
             "MINISTACK_ACCOUNT_ID": "123456789012",
             "USE_SSL": "1",
             "MINISTACK_SSL_CERT": str(certificate),
@@ -231,20 +244,22 @@ class Subscriber:
         attributes = {"FilterPolicy": json.dumps(filter_policy)} if filter_policy else {}
         aws.client("sns").subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes=attributes)
 
-    def receive(self, wait):
-        """The notifications that are there, or come within `wait` seconds."""
-        return receive(self.sqs, self.url, wait)
+    def receive(self, wait, least=1):
+        """The notifications that are there, or come within `wait` seconds: `least` of them, then no longer."""
+        return receive(self.sqs, self.url, wait, least)
 
 
-def receive(sqs, url, wait):
+def receive(sqs, url, wait, least=1):
     """Takes what lies in a queue, or comes within `wait` seconds; bodies are JSON."""
     deadline = time.monotonic() + wait
+    bodies = []
     while True:
         messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
         for message in messages:
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        if messages or time.monotonic() > deadline:
-            return [json.loads(message["Body"]) for message in messages]
+            bodies.append(json.loads(message["Body"]))
+        if len(bodies) >= least or time.monotonic() > deadline:
+            return bodies
         time.sleep(0.3)
 
 

@@ -22,13 +22,14 @@ _deliver = sns._fanout
 
 
 def _deliver_and_keep_mail(topic_arn, message_id, message, subject, message_structure="", *args, **kwargs):
-    _deliver(topic_arn, message_id, message, subject, message_structure, *args, **kwargs)
     text = sns._resolve_message_for_protocol(message, message_structure, "email")
     for subscription in sns._topic_by_arn_any_scope(topic_arn)["subscriptions"]:
         if subscription["protocol"] == "email":
             mail = {"to": subscription["endpoint"], "subject": subject, "text": text}
             with open(os.environ["MAILBOX"], "a", encoding="utf-8") as mailbox:
                 print(json.dumps(mail), file=mailbox)
+    # Last: once the queue has an alert, its mail is there too.
+    _deliver(topic_arn, message_id, message, subject, message_structure, *args, **kwargs)
 
 
 def _end_with_the_parent():

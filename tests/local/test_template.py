@@ -5,10 +5,9 @@ import re
 
 import pytest
 import tomlkit
-from samcli.yamlhelper import yaml_parse
 from samtranslator.translator.transform import transform
 
-from local_aws import FUNCTION, ROOT
+from local_aws import ROOT, functions, read_template
 
 ACCOUNT = {"Ref": "AWS::AccountId"}
 ALARMS_ONLY = {
@@ -18,7 +17,12 @@ ALARMS_ONLY = {
     },
 }
 OWNER = {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
-NAMED_AFTER_THE_STACK = {"Fn::Sub": f"${{AWS::StackName}}-{FUNCTION}"}
+FUNCTIONS = functions(read_template())
+every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
+
+
+def named_after_the_stack(name):
+    return {"Fn::Sub": f"${{AWS::StackName}}-{name}"}
 
 
 class NoManagedPolicies:
@@ -28,14 +32,14 @@ class NoManagedPolicies:
 
 @pytest.fixture(scope="module")
 def source():
-    return yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    return read_template()
 
 
 @pytest.fixture(scope="module")
 def resources():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+        template = read_template()
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::Serverless::Function":
                 resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
@@ -66,12 +70,21 @@ def statements(resources, role):
     ]
 
 
-def test_the_functions_role_allows_exactly_this(resources):
-    assert statements(resources, "RotationCheckerRole") == [
-        {"Effect": "Allow", "Action": ["kms:ListKeys", "kms:ListAliases"], "Resource": "*"},
+@every_function
+def test_the_functions_role_allows_exactly_its_calls(resources, function, logical_id):
+    # The Rust tests hold this file against what the binaries really call.
+    calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[function]
+    listing = {"ListKeys", "ListAliases"}
+    assert listing < set(calls["kms"]) and calls.keys() == {"kms", "sns"} and calls["sns"] == ["Publish"]
+    allowed = statements(resources, f"{logical_id}Role")
+    for statement in allowed[:2]:
+        statement["Action"].sort()
+    assert allowed == [
+        # These two know no narrower resource.
+        {"Effect": "Allow", "Action": sorted(f"kms:{call}" for call in listing), "Resource": "*"},
         {
             "Effect": "Allow",
-            "Action": ["kms:DescribeKey", "kms:GetKeyRotationStatus"],
+            "Action": sorted(f"kms:{call}" for call in set(calls["kms"]) - listing),
             "Resource": {"Fn::Sub": "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/*"},
         },
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "AlertTopic"}},
@@ -84,26 +97,36 @@ def test_the_functions_role_allows_exactly_this(resources):
         {
             "Effect": "Allow",
             "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-            "Resource": arn_of("RotationCheckerLogs"),
+            "Resource": arn_of(f"{logical_id}Logs"),
         },
         {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn_of("FailedRunQueue")},
     ]
+    (trust,) = properties(resources, f"{logical_id}Role")["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}
+    assert properties(resources, logical_id)["Role"] == arn_of(f"{logical_id}Role")
 
 
-def test_the_schedules_role_allows_exactly_this(resources):
-    assert statements(resources, "RotationCheckerScheduleRole") == [
-        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": arn_of("RotationChecker")},
+@every_function
+def test_the_schedules_role_allows_exactly_this(resources, function, logical_id):
+    assert statements(resources, f"{logical_id}ScheduleRole") == [
+        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": arn_of(logical_id)},
         {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn_of("ScheduleDeadLetterQueue")},
     ]
-    (trust,) = properties(resources, "RotationCheckerScheduleRole")["AssumeRolePolicyDocument"]["Statement"]
+    (trust,) = properties(resources, f"{logical_id}ScheduleRole")["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
 
 
 def test_no_role_may_change_a_key(resources):
-    harmless = {"kms:ListKeys", "kms:ListAliases", "kms:DescribeKey", "kms:GetKeyRotationStatus"}
+    harmless = {
+        "kms:ListKeys",
+        "kms:ListAliases",
+        "kms:DescribeKey",
+        "kms:GetKeyRotationStatus",
+        "kms:ListKeyRotations",
+    }
     on_the_topics_key = {"kms:GenerateDataKey*", "kms:Decrypt"}
     roles = of_type(resources, "AWS::IAM::Role")
-    assert set(roles) == {"RotationCheckerRole", "RotationCheckerScheduleRole"}
+    assert set(roles) == {f"{each}{role}" for each in FUNCTIONS.values() for role in ("Role", "ScheduleRole")}
     assert not {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"} & {each["Type"] for each in resources.values()}
     for role in roles.values():
         for policy in role["Properties"]["Policies"]:
@@ -157,9 +180,10 @@ def test_mail_is_subscribed_if_an_address_is_given(resources, source):
 # ---- Schedule and failures -------------------------------------------------------------------------------------------
 
 
-def test_the_schedule_has_its_time_zone_window_retries_and_dead_letter_queue(resources):
-    schedule = properties(resources, "RotationCheckerDaily")
-    assert schedule["Name"] == NAMED_AFTER_THE_STACK
+@every_function
+def test_the_schedule_has_its_time_zone_window_retries_and_dead_letter_queue(resources, function, logical_id):
+    schedule = properties(resources, f"{logical_id}Daily")
+    assert schedule["Name"] == named_after_the_stack(function)
     assert schedule["ScheduleExpression"] == {"Ref": "ScheduleExpression"}
     assert schedule["ScheduleExpressionTimezone"] == {"Ref": "ScheduleTimezone"}
     assert schedule["FlexibleTimeWindow"] == {
@@ -169,16 +193,17 @@ def test_the_schedule_has_its_time_zone_window_retries_and_dead_letter_queue(res
         },
     }
     assert schedule["Target"] == {
-        "Arn": arn_of("RotationChecker"),
-        "RoleArn": arn_of("RotationCheckerScheduleRole"),
+        "Arn": arn_of(logical_id),
+        "RoleArn": arn_of(f"{logical_id}ScheduleRole"),
         "DeadLetterConfig": {"Arn": arn_of("ScheduleDeadLetterQueue")},
         "RetryPolicy": {"MaximumEventAgeInSeconds": 21600, "MaximumRetryAttempts": 30},
     }
     assert schedule.get("State", "ENABLED") == "ENABLED"
 
 
-def test_a_run_that_fails_is_tried_twice_more_and_kept(resources):
-    config = properties(resources, "RotationCheckerEventInvokeConfig")
+@every_function
+def test_a_run_that_fails_is_tried_twice_more_and_kept(resources, function, logical_id):
+    config = properties(resources, f"{logical_id}EventInvokeConfig")
     assert config["MaximumRetryAttempts"] == 2
     assert config["DestinationConfig"] == {"OnFailure": {"Destination": arn_of("FailedRunQueue")}}
 
@@ -194,40 +219,48 @@ def test_queues_are_encrypted_and_keep_messages_as_long_as_can_be(resources):
 # ---- Function --------------------------------------------------------------------------------------------------------
 
 
-def test_the_function_runs_its_binary_and_logs_json_to_a_group_that_forgets(resources, source):
-    function = properties(resources, "RotationChecker")
-    assert (function["Runtime"], function["Handler"]) == ("provided.al2023", "bootstrap")
-    assert function["Timeout"] == 900
-    assert function["FunctionName"] == NAMED_AFTER_THE_STACK
-    assert function["LoggingConfig"] == {
+@every_function
+def test_the_function_runs_its_binary_and_logs_json_to_a_group_that_forgets(resources, source, function, logical_id):
+    made = properties(resources, logical_id)
+    assert (made["Runtime"], made["Handler"]) == ("provided.al2023", "bootstrap")
+    assert made["Timeout"] == 900
+    assert made["FunctionName"] == named_after_the_stack(function)
+    assert made["LoggingConfig"] == {
         "LogFormat": "JSON",
         "ApplicationLogLevel": {"Ref": "LogLevel"},
-        "LogGroup": {"Ref": "RotationCheckerLogs"},
+        "LogGroup": {"Ref": f"{logical_id}Logs"},
     }
-    assert properties(resources, "RotationCheckerLogs")["RetentionInDays"] == {"Ref": "LogRetentionDays"}
-    assert source["Resources"]["RotationChecker"]["Metadata"] == {
-        "BuildMethod": "rust-cargolambda",
-        "BuildProperties": {"Binary": FUNCTION},
-    }
+    logs = properties(resources, f"{logical_id}Logs")
+    assert logs["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    assert logs["LogGroupName"] == {"Fn::Sub": f"/aws/lambda/${{AWS::StackName}}-{function}"}
+    declared = source["Resources"][logical_id]
+    assert declared["Metadata"] == {"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": function}}
+    assert declared["Properties"]["CodeUri"] == f"functions/{function}"
 
 
-def test_concurrency_is_not_reserved_unless_asked_for(resources, source):
-    reserved = properties(resources, "RotationChecker")["ReservedConcurrentExecutions"]
+@every_function
+def test_concurrency_is_not_reserved_unless_asked_for(resources, source, function, logical_id):
+    reserved = properties(resources, logical_id)["ReservedConcurrentExecutions"]
     assert reserved == {"Fn::If": ["ReserveConcurrency", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]}
     assert source["Parameters"]["ReservedConcurrency"]["Default"] == -1
 
 
-def test_every_setting_is_a_parameter_with_its_default(resources, source):
-    variables = dict(properties(resources, "RotationChecker")["Environment"]["Variables"])
+@pytest.mark.parametrize(
+    ("function", "settings"),
+    [
+        ("rotation-checker", {"MAX_ROTATION_PERIOD_DAYS": "365", "ROTATION_GRACE_DAYS": "2"}),
+        ("key-age-checker", {"MAX_KEY_AGE_DAYS": "365", "EXPIRY_WARNING_DAYS": "30"}),
+    ],
+)
+def test_every_setting_is_a_parameter_with_its_default(resources, source, function, settings):
+    variables = dict(properties(resources, FUNCTIONS[function])["Environment"]["Variables"])
     assert variables.pop("SNS_TOPIC_ARN") == {"Ref": "AlertTopic"}
     defaults = {name: str(source["Parameters"][value["Ref"]]["Default"]) for name, value in variables.items()}
-    assert defaults == {
+    assert defaults == settings | {
         "MONITORED_KEYS": "",
         "EXCLUDED_KEYS": "",
         "KMS_QUOTA_SHARE": "0.2",
         "REMINDER_INTERVAL_DAYS": "7",
-        "MAX_ROTATION_PERIOD_DAYS": "365",
-        "ROTATION_GRACE_DAYS": "2",
     }
 
 
@@ -271,6 +304,8 @@ def test_text_parameters_take_what_they_should(source, parameter, taken, refused
     [
         ("MaxRotationPeriodDays", 90, 2560),
         ("RotationGraceDays", 0, 3650),
+        ("MaxKeyAgeDays", 1, 3650),
+        ("ExpiryWarningDays", 0, 3650),
         ("ReminderIntervalDays", 0, 3650),
         ("ScheduleWindowMinutes", 0, 1440),
     ],
