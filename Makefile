@@ -17,8 +17,8 @@ SAM := $(BIN)/python -m samcli
 PARTS := $(PYTHON) tests/local/parts.py
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-# SAM finds cargo-lambda, and cargo-lambda zig, on the PATH.
-export PATH := $(BIN):$(PATH)
+# SAM finds cargo-lambda, and cargo-lambda zig, on the PATH. Only where they are needed: .venv has a python3 too.
+WITH_TOOLS := PATH="$(BIN):$$PATH"
 export SAM_CLI_TELEMETRY := 0
 
 .PHONY: help demo test lint unit e2e fmt build validate deploy invoke logs clean tools python cargo
@@ -54,7 +54,7 @@ fmt: cargo $(TOOLS) ## Format Rust and Python
 	$(BIN)/ruff format tests/local
 
 build: cargo $(TOOLS) ## What ships: `sam build` (ENV=prod for that section of samconfig.toml)
-	$(SAM) build --config-env $(ENV)
+	$(WITH_TOOLS) $(SAM) build --config-env $(ENV)
 
 validate: $(TOOLS) ## Check template.yaml
 	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
@@ -64,7 +64,7 @@ deploy: build ## Build, then `sam deploy` with your AWS credentials (ENV=prod)
 	@exec $(SAM) deploy --config-env $(ENV)
 
 invoke: cargo $(TOOLS) ## One invocation: FUNCTION=… EVENT=… (a file of events/), LOCAL=1 in a local AWS
-	@exec $(BIN)/python tests/local/invoke.py $(FUNCTION) $(EVENT) $(if $(LOCAL),--local)
+	@$(WITH_TOOLS) exec $(BIN)/python tests/local/invoke.py $(FUNCTION) $(EVENT) $(if $(LOCAL),--local)
 
 logs: $(TOOLS) ## Follow the functions' logs of the deployed stack (ENV=prod)
 	@exec $(SAM) logs --config-env $(ENV) --tail
