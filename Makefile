@@ -37,7 +37,7 @@ lint: cargo validate ## Format, clippy, docs, Python, template
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo check -p shared --no-default-features
 	@echo "the domain must not need any AWS crate"
-	@! cargo tree -p shared --no-default-features -e normal --prefix none | grep -E '^(aws|lambda)[-_]'
+	@crates=$$(cargo tree -p shared --no-default-features -e normal --prefix none); ! grep -E '^(aws|lambda)[-_]' <<< "$$crates"
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	$(BIN)/ruff check --quiet tests/local
 	$(BIN)/ruff format --check tests/local
