@@ -13,6 +13,7 @@ from local_aws import ROOT, LocalAws, Subscriber, built_template, quick_binaries
 
 ROTATION, AGE = "rotation-checker", "key-age-checker"
 EVENTS = ROOT / "events"
+TRAIL = "trail"
 
 
 def event(name, function=ROTATION):
@@ -28,19 +29,25 @@ class Deployment:
         # The deployment must be done, and the queues be there, before it fires.
         self.fires_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=30)
         template = built_template(aws.directory, quick_binaries())
+        aws.client("logs").create_log_group(logGroupName=TRAIL)
         self.outputs = aws.deploy(
             template,
             Environment="test",
             ScheduleExpression=f"at({self.fires_at:%Y-%m-%dT%H:%M:%S})",
             ScheduleWindowMinutes=0,
+            OperationsEmail="operations@example.com",
+            CloudTrailLogGroupName=TRAIL,
+            ProvisionKeys="true",
+            ApplicationName="shop",
+            UsageAlarmThreshold=1000,  # the local AWS has no anomaly detection
         )
         topic = self.outputs["AlertTopicArn"]
         self.team = Subscriber(aws, "team", topic)
         self.medium = Subscriber(aws, "medium-only", topic, {"severity": ["MEDIUM"]})
         self.critical = Subscriber(aws, "critical-only", topic, {"severity": ["CRITICAL"]})
-        # The topic's own key is a key of the account too.
-        arn = self.outputs["AlertKeyArn"]
-        self.keys["topic"] = fleet.Key("topic", "key of the alert topic", fleet.COMPLIANT, fleet.YOUNG, arn)
+        # The stack's own keys are keys of the account too.
+        for name in ("AlertKey", "ApplicationKey", "DatabaseKey", "BackupKey"):
+            self.keys[name] = fleet.Key(name, "of the stack", fleet.COMPLIANT, fleet.YOUNG, self.outputs[f"{name}Arn"])
         self.logical_ids = local_aws.functions(local_aws.read_template())
         # An invocation is not idempotent: it alerts.
         self.lambda_ = aws.client("lambda", config=Config(retries={"total_max_attempts": 1}))

@@ -17,8 +17,13 @@ ALARMS_ONLY = {
     },
 }
 OWNER = {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
+APPLICATION_ROLES = {"ApplicationRole", "DatabaseAdminRole", "BackupAdminRole"}
 FUNCTIONS = functions(read_template())
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
+
+
+# Conditions of what is provisioned for an application.
+OF_THE_APPLICATION = {"Keys", "SingleRegionKeys", "MultiRegionKeys", "UsageBands", "UsageThresholds"}
 
 
 def named_after_the_stack(name):
@@ -116,7 +121,7 @@ def test_the_schedules_role_allows_exactly_this(resources, function, logical_id)
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
 
 
-def test_no_role_may_change_a_key(resources):
+def test_no_function_and_no_schedule_may_change_a_key(resources):
     harmless = {
         "kms:ListKeys",
         "kms:ListAliases",
@@ -125,11 +130,11 @@ def test_no_role_may_change_a_key(resources):
         "kms:ListKeyRotations",
     }
     on_the_topics_key = {"kms:GenerateDataKey*", "kms:Decrypt"}
-    roles = of_type(resources, "AWS::IAM::Role")
-    assert set(roles) == {f"{each}{role}" for each in FUNCTIONS.values() for role in ("Role", "ScheduleRole")}
+    monitor = {f"{each}{role}" for each in FUNCTIONS.values() for role in ("Role", "ScheduleRole")}
+    assert set(of_type(resources, "AWS::IAM::Role")) == monitor | APPLICATION_ROLES
     assert not {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"} & {each["Type"] for each in resources.values()}
-    for role in roles.values():
-        for policy in role["Properties"]["Policies"]:
+    for role in monitor:
+        for policy in properties(resources, role)["Policies"]:
             for statement in policy["PolicyDocument"]["Statement"]:
                 actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
                 kms = {action for action in actions if action.startswith(("kms:", "*"))}
@@ -290,7 +295,7 @@ KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
             ["", "arn:aws:iam::123456789012:policy/boundary", "arn:aws-cn:iam::aws:policy/PowerUserAccess"],
             ["boundary", "arn:aws:iam::123456789012:role/boundary"],
         ),
-        ("Environment", ["dev", "prod-1"], ["", "-prod", "a b"]),
+        ("Environment", ["dev", "prod-1"], ["", "-prod", "a b", "Prod"]),
     ],
 )
 def test_text_parameters_take_what_they_should(source, parameter, taken, refused):
@@ -334,7 +339,9 @@ def test_every_parameter_is_described_limited_and_in_a_group(source):
 def test_every_taggable_resource_is_tagged(resources):
     untaggable = {
         "AWS::KMS::Alias",
+        "AWS::CloudWatch::Dashboard",
         "AWS::Lambda::EventInvokeConfig",
+        "AWS::Logs::MetricFilter",
         "AWS::SNS::Subscription",
         "AWS::SNS::TopicPolicy",
         "AWS::Scheduler::Schedule",
@@ -342,21 +349,27 @@ def test_every_taggable_resource_is_tagged(resources):
     for name, resource in resources.items():
         if resource["Type"] not in untaggable:
             tags = {tag["Key"]: tag["Value"] for tag in resource["Properties"]["Tags"]}
-            assert tags["Application"] == "kms-compliance-monitor", name
+            provisioned = resource.get("Condition") in OF_THE_APPLICATION
+            assert tags["Application"] == ({"Ref": "ApplicationName"} if provisioned else "kms-compliance-monitor"), (
+                name
+            )
             assert tags["Environment"] == {"Ref": "Environment"}, name
 
 
 def test_it_deploys_in_every_partition_and_twice_in_a_region(resources):
     text = json.dumps(resources)
     assert "arn:aws:" not in text and "us-east-1" not in text
+    named = "AlarmName AliasName DashboardName FilterName FunctionName LogGroupName Name QueueName RoleName TopicName"
     names = [
         value
         for resource in resources.values()
         for key, value in resource["Properties"].items()
-        if key in ("AliasName", "FunctionName", "LogGroupName", "Name", "QueueName", "RoleName", "TopicName")
+        if key in named.split()
     ]
-    own = [name["Fn::Sub"] for name in names if "Ref" not in name]
-    assert own and all("${AWS::StackName}" in name for name in own)
+    own = {name["Fn::Sub"] for name in names if "Ref" not in name}
+    of_the_application = {f"alias/${{ApplicationName}}-${{Environment}}-{key}-key" for key in ("app", "db", "backup")}
+    assert of_the_application < own
+    assert all("${AWS::StackName}" in name for name in own - of_the_application)
 
 
 def test_samconfig_builds_fresh_and_keeps_dev_and_prod_apart():
