@@ -1,4 +1,4 @@
-# `make` lists the targets. Tools come pinned from requirements.txt into .venv, the first time they are needed.
+# `make` lists the targets. Tools come pinned from requirements*.txt into .venv, the first time they are needed.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -13,6 +13,7 @@ ENV ?= default
 
 BIN := $(CURDIR)/.venv/bin
 TOOLS := .venv/requirements.txt
+CHECKOV := .venv/checkov/requirements.txt
 SAM := $(BIN)/python -m samcli
 PARTS := $(PYTHON) tests/local/parts.py
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -56,9 +57,10 @@ fmt: cargo $(TOOLS) ## Format Rust and Python
 build: cargo $(TOOLS) ## What ships: `sam build` (ENV=prod for that section of samconfig.toml)
 	$(WITH_TOOLS) $(SAM) build --config-env $(ENV)
 
-validate: $(TOOLS) ## Check template.yaml
+validate: $(TOOLS) $(CHECKOV) ## Check template.yaml and replicas.yaml
 	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/cfn-lint template.yaml replicas.yaml
+	.venv/checkov/bin/checkov --config-file .checkov.yaml
 
 deploy: build ## Build, then `sam deploy` with your AWS credentials (ENV=prod)
 	@exec $(SAM) deploy --config-env $(ENV)
@@ -82,9 +84,14 @@ $(TOOLS): requirements.txt | python
 	$(BIN)/pip install --disable-pip-version-check --progress-bar off --requirement requirements.txt --constraint requirements.txt
 	@cp requirements.txt $@
 
+$(CHECKOV): requirements-checkov.txt $(TOOLS)
+	$(PYTHON) -m venv --clear .venv/checkov
+	.venv/checkov/bin/pip install --disable-pip-version-check --progress-bar off --requirement requirements-checkov.txt
+	@cp requirements-checkov.txt $@
+
 python:
-	@command -v $(PYTHON) > /dev/null || { echo "Python is missing: install 3.10 or newer with its venv module" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$($(PYTHON) --version) is too old: 3.10 or newer is needed (make PYTHON=python3.12 names another one)" >&2; exit 1; }
+	@command -v $(PYTHON) > /dev/null || { echo "Python is missing: install 3.11 or newer with its venv module" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: 3.11 or newer is needed (make PYTHON=python3.12 names another one)" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: python3-venv)" >&2; exit 1; }
 
 cargo:

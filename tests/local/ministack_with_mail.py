@@ -3,8 +3,8 @@
 MiniStack logs that an e-mail subscriber would get mail, and drops the text. Here each mail is a JSON line in the file
 `$MAILBOX`, so that an alert can be read as the team reads it.
 
-CloudFormation makes a number of a parameter where a resource wants one; MiniStack hands a key's rotation period on as the
-string that it came as, and KMS would answer with that.
+CloudFormation makes a number of a parameter where a resource wants one; MiniStack hands a key's rotation period on as
+the string that it came as, and KMS would answer with that.
 
 Its own `main` would bind port 443 besides its own where TLS is on; this one does not.
 """
