@@ -9,6 +9,7 @@ from botocore.config import Config
 
 import fleet
 import local_aws
+import template
 from local_aws import ROOT, LocalAws, Subscriber, built_template, quick_binaries
 
 ROTATION, AGE = "rotation-checker", "key-age-checker"
@@ -28,10 +29,10 @@ class Deployment:
         self.keys = fleet.create(aws)
         # The deployment must be done, and the queues be there, before it fires.
         self.fires_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=30)
-        template = built_template(aws.directory, quick_binaries())
+        built = built_template(aws.directory, quick_binaries())
         aws.client("logs").create_log_group(logGroupName=TRAIL)
         self.outputs = aws.deploy(
-            template,
+            built,
             Environment="test",
             ScheduleExpression=f"at({self.fires_at:%Y-%m-%dT%H:%M:%S})",
             ScheduleWindowMinutes=0,
@@ -86,6 +87,18 @@ class Deployment:
     def alerts(self, wait=0, least=1):
         """Takes the alerts that came; `wait` seconds at most until there are so many."""
         return self.team.receive(wait, least)
+
+
+@pytest.fixture(scope="session")
+def source():
+    """The template as it stands in its file."""
+    return local_aws.read_template()
+
+
+@pytest.fixture(scope="session")
+def resources():
+    """The resources that CloudFormation gets."""
+    return template.built_resources()
 
 
 @pytest.fixture(scope="session")

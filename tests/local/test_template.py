@@ -1,22 +1,14 @@
-"""What template.yaml becomes, as far as no local AWS can show it: the SAM transform is AWS's own."""
+"""The template's functions, schedules, alerts and parameters, as CloudFormation gets them."""
 
 import json
 import re
 
 import pytest
 import tomlkit
-from samtranslator.translator.transform import transform
 
 from local_aws import ROOT, functions, read_template
+from template import ACCOUNT, ALARMS_ONLY, OWNER, arn_of, of_type, properties, statements
 
-ACCOUNT = {"Ref": "AWS::AccountId"}
-ALARMS_ONLY = {
-    "StringEquals": {"aws:SourceAccount": ACCOUNT},
-    "ArnLike": {
-        "aws:SourceArn": {"Fn::Sub": "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:*"}
-    },
-}
-OWNER = {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
 APPLICATION_ROLES = {"ApplicationRole", "DatabaseAdminRole", "BackupAdminRole"}
 FUNCTIONS = functions(read_template())
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
@@ -30,49 +22,7 @@ def named_after_the_stack(name):
     return {"Fn::Sub": f"${{AWS::StackName}}-{name}"}
 
 
-class NoManagedPolicies:
-    def load(self):
-        return {}
-
-
-@pytest.fixture(scope="module")
-def source():
-    return read_template()
-
-
-@pytest.fixture(scope="module")
-def resources():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        template = read_template()
-        for resource in template["Resources"].values():
-            if resource["Type"] == "AWS::Serverless::Function":
-                resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
-        return transform(template, {}, NoManagedPolicies())["Resources"]
-
-
-def properties(resources, logical_id):
-    return resources[logical_id]["Properties"]
-
-
-def arn_of(logical_id):
-    return {"Fn::GetAtt": [logical_id, "Arn"]}
-
-
-def of_type(resources, kind):
-    return {name: resource for name, resource in resources.items() if resource["Type"] == kind}
-
-
 # ---- Permissions -----------------------------------------------------------------------------------------------------
-
-
-def statements(resources, role):
-    (policy,) = properties(resources, role)["Policies"]
-    assert "ManagedPolicyArns" not in properties(resources, role)
-    return [
-        {name: value for name, value in statement.items() if name != "Sid"}
-        for statement in policy["PolicyDocument"]["Statement"]
-    ]
 
 
 @every_function
@@ -83,7 +33,7 @@ def test_the_functions_role_allows_exactly_its_calls(resources, function, logica
     assert listing < set(calls["kms"]) and calls.keys() == {"kms", "sns"} and calls["sns"] == ["Publish"]
     allowed = statements(resources, f"{logical_id}Role")
     for statement in allowed[:2]:
-        statement["Action"].sort()
+        statement["Action"] = sorted(statement["Action"])
     assert allowed == [
         # These two know no narrower resource.
         {"Effect": "Allow", "Action": sorted(f"kms:{call}" for call in listing), "Resource": "*"},

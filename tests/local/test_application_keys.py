@@ -1,0 +1,283 @@
+"""What the template provisions for an application, as CloudFormation gets it, and the replicas of its keys."""
+
+import json
+import re
+
+import pytest
+
+from local_aws import read_template
+from template import ACCOUNT, OWNER, arn_of, of_type, properties, statements
+
+KEYS = {"Application": "app", "Database": "db", "Backup": "backup"}
+ROLES = ("ApplicationRole", "DatabaseAdminRole", "BackupAdminRole")
+USE = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
+every_key = pytest.mark.parametrize("kind", KEYS)
+
+
+@pytest.fixture(scope="module")
+def replicas():
+    return read_template("replicas.yaml")
+
+
+def service(name):
+    return {"Fn::Sub": f"{name}.${{AWS::Region}}.${{AWS::URLSuffix}}"}
+
+
+def either_key(kind, attribute=None):
+    """The key of the kind that is provisioned."""
+    multi, single = f"{kind}MultiRegionKey", f"{kind}Key"
+    if attribute:
+        return {"Fn::If": ["MultiRegionKeys", arn_of(multi), arn_of(single)]}
+    return {"Fn::If": ["MultiRegionKeys", {"Ref": multi}, {"Ref": single}]}
+
+
+def policy(resources, logical_id):
+    """A key's policy: what each statement that is not the owner's allows."""
+    owner, *others = properties(resources, logical_id)["KeyPolicy"]["Statement"]
+    assert (owner["Effect"], owner["Principal"], owner["Action"]) == ("Allow", OWNER, "kms:*")
+    assert all(each["Effect"] == "Allow" and each["Resource"] == "*" for each in others)
+    return {each["Sid"]: (each["Principal"], each["Action"], each.get("Condition")) for each in others}
+
+
+# ---- Keys ------------------------------------------------------------------------------------------------------------
+
+
+@every_key
+def test_a_key_is_made_on_request_alone_and_in_one_of_two_kinds(resources, source, kind):
+    single, multi = (resources[f"{kind}{each}Key"] for each in ("", "MultiRegion"))
+    assert (single["Condition"], multi["Condition"]) == ("SingleRegionKeys", "MultiRegionKeys")
+    # Whichever it is, nothing else differs.
+    assert multi["Properties"] == single["Properties"] | {"MultiRegion": True}
+    assert source["Parameters"]["ProvisionKeys"]["Default"] == "false"
+    assert source["Parameters"]["EnableMultiRegion"]["Default"] == "false"
+    keys, asked_for = {"Condition": "Keys"}, {"Fn::Equals": [{"Ref": "EnableMultiRegion"}, "true"]}
+    conditions = source["Conditions"]
+    assert conditions["Keys"] == {"Fn::Equals": [{"Ref": "ProvisionKeys"}, "true"]}
+    assert conditions["MultiRegionKeys"] == {"Fn::And": [keys, asked_for]}
+    assert conditions["SingleRegionKeys"] == {"Fn::And": [keys, {"Fn::Not": [asked_for]}]}
+
+
+@every_key
+def test_a_key_rotates_within_policy_and_outlives_the_stack(resources, kind):
+    for each in ("", "MultiRegion"):
+        key = resources[f"{kind}{each}Key"]
+        assert (key["DeletionPolicy"], key["UpdateReplacePolicy"]) == ("Retain", "Retain")
+        made = key["Properties"]
+        assert (made["KeySpec"], made["KeyUsage"]) == ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")
+        assert made["EnableKeyRotation"] is True
+        assert made["RotationPeriodInDays"] == {"Ref": "MaxRotationPeriodDays"}
+        assert {"Key": "KeyType", "Value": kind} in made["Tags"]
+
+
+@every_key
+def test_an_alias_points_to_the_key(resources, kind):
+    alias = properties(resources, f"{kind}KeyAlias")
+    assert alias["AliasName"] == {"Fn::Sub": f"alias/${{ApplicationName}}-${{Environment}}-{KEYS[kind]}-key"}
+    assert alias["TargetKeyId"] == either_key(kind)
+
+
+def test_the_application_uses_its_key_and_grants_it_to_aws_services_only(resources):
+    role = {"AWS": arn_of("ApplicationRole")}
+    assert policy(resources, "ApplicationKey") == {
+        "Use": (role, USE, None),
+        "GrantToAwsServices": (
+            role,
+            ["kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"],
+            {"Bool": {"kms:GrantIsForAWSResource": "true"}},
+        ),
+    }
+
+
+def through(name, via):
+    """Use and grants through a service, for callers of the account."""
+    callers = {"kms:CallerAccount": ACCOUNT, "kms:ViaService": service(via)}
+    for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    return {
+        f"UseThrough{name}": ({"AWS": "*"}, USE, {"StringEquals": callers}),
+        f"GrantThrough{name}": ({"AWS": "*"}, "kms:CreateGrant", {"StringEquals": callers} | for_aws),
+    }
+
+
+def test_the_database_key_is_used_through_rds_only(resources):
+    assert policy(resources, "DatabaseKey") == through("Rds", "rds") | {
+        "Administer": (
+            {"AWS": arn_of("DatabaseAdminRole")},
+            ["kms:Decrypt", "kms:DescribeKey"],
+            {"StringEquals": {"kms:ViaService": service("rds")}},
+        )
+    }
+
+
+def test_the_backup_key_is_used_through_backup_and_read_through_s3(resources):
+    role = {"AWS": arn_of("BackupAdminRole")}
+    assert policy(resources, "BackupKey") == through("Backup", "backup") | {
+        "Read": (role, "kms:Decrypt", {"StringEquals": {"kms:ViaService": [service("backup"), service("s3")]}}),
+        "Administer": (role, ["kms:DescribeKey", "kms:ListGrants"], None),
+    }
+
+
+def test_keys_are_not_provisioned_without_the_name_of_an_application(source):
+    assert source["Parameters"]["ApplicationName"]["Default"] == ""
+    (rule,) = source["Rules"].values()
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "ProvisionKeys"}, "true"]}
+    (assertion,) = rule["Assertions"]
+    assert assertion["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ApplicationName"}, ""]}]}
+
+
+def test_what_is_not_provisioned_is_not_put_out(source):
+    outputs = {name: output for name, output in source["Outputs"].items() if "Export" in output}
+    expected = {f"{kind}Key{what}" for kind in KEYS for what in ("Id", "Arn")} | {f"{role}Arn" for role in ROLES}
+    assert set(outputs) == expected
+    for name, output in outputs.items():
+        assert output["Condition"] == "Keys"
+        assert output["Export"] == {"Name": {"Fn::Sub": f"${{AWS::StackName}}-{name}"}}
+    for kind in KEYS:
+        assert outputs[f"{kind}KeyId"]["Value"] == either_key(kind)
+        assert outputs[f"{kind}KeyArn"]["Value"] == either_key(kind, "Arn")
+    for role in ROLES:
+        assert outputs[f"{role}Arn"]["Value"] == arn_of(role)
+
+
+# ---- Roles -----------------------------------------------------------------------------------------------------------
+
+
+def test_administrators_need_mfa(resources):
+    for role in ROLES[1:]:
+        (trust,) = properties(resources, role)["AssumeRolePolicyDocument"]["Statement"]
+        assert (trust["Effect"], trust["Principal"], trust["Action"]) == ("Allow", OWNER, "sts:AssumeRole")
+        assert trust["Condition"] == {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+
+
+def test_every_role_is_made_on_request_bounded_and_named_by_cloudformation(resources):
+    boundary = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        assert role["Properties"]["PermissionsBoundary"] == boundary
+        assert "RoleName" not in role["Properties"]
+        assert role.get("Condition") == ("Keys" if name in ROLES else None)
+
+
+def actions(statement):
+    return statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+
+
+def test_roles_change_only_what_is_the_applications(resources):
+    reading = re.compile(r"(rds|backup):(Describe|Get|List)[A-Za-z*]*")
+    # They know no narrower resource: one is a part of making a vault, the other only stops.
+    unbounded = {"backup-storage:MountCapsule", "backup:StopBackupJob"}
+    for role in ROLES:
+        for statement in statements(resources, role):
+            assert statement["Effect"] == "Allow"
+            text = json.dumps([statement["Resource"], statement.get("Condition", {})])
+            for action in actions(statement):
+                assert not action.startswith(("kms:", "iam:", "sts:", "*")) and not action.endswith(":*")
+                if not reading.fullmatch(action) and action not in unbounded:
+                    assert "ApplicationName" in text or ":default" in text, (role, action)
+                    assert "*" not in action, (role, action)
+
+
+def test_administrators_give_nothing_away_and_destroy_no_backup(resources):
+    allowed = {action for role in ROLES for statement in statements(resources, role) for action in actions(statement)}
+    refused = {
+        "backup:DeleteBackupVault",
+        "backup:DeleteRecoveryPoint",
+        "backup:PutBackupVaultAccessPolicy",
+        "rds:ModifyDBClusterSnapshotAttribute",
+        "rds:ModifyDBSnapshotAttribute",
+        "rds:StartExportTask",
+    }
+    assert not refused & allowed
+
+
+def test_a_plan_of_another_application_cannot_be_made_ones_own(resources):
+    (new,) = [each for each in statements(resources, "BackupAdminRole") if "backup:CreateBackupPlan" in actions(each)]
+    names = {"Application": {"Ref": "ApplicationName"}, "Environment": {"Ref": "Environment"}}
+    assert new["Condition"] == {
+        "StringEquals": {f"aws:RequestTag/{tag}": value for tag, value in names.items()},
+        "Null": {"aws:ResourceTag/Application": "true"},
+    }
+
+
+# ---- Unusual use -----------------------------------------------------------------------------------------------------
+
+
+@every_key
+def test_an_anomaly_band_watches_each_keys_decrypts(resources, source, kind):
+    alarm = resources[f"{kind}KeyUsageBand"]
+    assert alarm["Condition"] == "UsageBands"
+    made = alarm["Properties"]
+    metric, band = made["Metrics"]
+    assert metric["MetricStat"]["Metric"] == {
+        "Namespace": "AWS/KMS",
+        "MetricName": "SuccessfulRequest",
+        "Dimensions": [
+            {"Name": "KeyArn", "Value": either_key(kind, "Arn")},
+            {"Name": "Operation", "Value": "Decrypt"},
+        ],
+    }
+    assert (metric["Id"], metric["MetricStat"]["Stat"]) == ("m1", "Sum")
+    assert band == {"Id": "ad1", "Expression": "ANOMALY_DETECTION_BAND(m1, 2)"}
+    assert (made["ThresholdMetricId"], made["ComparisonOperator"]) == ("ad1", "GreaterThanUpperThreshold")
+    assert made["TreatMissingData"] == "notBreaching"
+    assert made["AlarmActions"] == [{"Ref": "AlertTopic"}]
+    # What an alarm on one metric has, one with a band must not.
+    assert not {"MetricName", "Namespace", "Dimensions", "Statistic", "Period", "Threshold"} & made.keys()
+    keys, band = {"Condition": "Keys"}, {"Fn::Equals": [{"Ref": "UsageAlarmThreshold"}, 0]}
+    assert source["Conditions"]["UsageBands"] == {"Fn::And": [keys, band]}
+    assert source["Conditions"]["UsageThresholds"] == {"Fn::And": [keys, {"Fn::Not": [band]}]}
+    assert source["Parameters"]["UsageAlarmThreshold"]["Default"] == 0
+
+
+@every_key
+def test_a_threshold_can_take_the_bands_place(resources, kind):
+    alarm, band = resources[f"{kind}KeyUsageThreshold"], resources[f"{kind}KeyUsageBand"]["Properties"]
+    assert alarm["Condition"] == "UsageThresholds"
+    made = alarm["Properties"]
+    metric = band["Metrics"][0]["MetricStat"]
+    assert {name: made[name] for name in ("Namespace", "MetricName", "Dimensions")} == metric["Metric"]
+    assert (made["Statistic"], made["Period"]) == (metric["Stat"], metric["Period"])
+    assert (made["ComparisonOperator"], made["Threshold"]) == ("GreaterThanThreshold", {"Ref": "UsageAlarmThreshold"})
+    assert made["AlarmActions"] == [{"Ref": "AlertTopic"}]
+    # One name for both, and switching would delete the alarm that it made.
+    assert made["AlarmName"] != band["AlarmName"]
+
+
+# ---- Replicas --------------------------------------------------------------------------------------------------------
+
+
+@every_key
+def test_a_replica_is_as_its_primary(resources, replicas, kind):
+    replica = replicas["Resources"][f"{kind}Replica"]
+    assert replica["Type"] == "AWS::KMS::ReplicaKey"
+    assert (replica["DeletionPolicy"], replica["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    made, primary = replica["Properties"], properties(resources, f"{kind}MultiRegionKey")
+    assert made["PrimaryKeyArn"] == {"Ref": f"{kind}KeyArn"}
+    # Roles come as parameters there; all else is the same.
+    same = json.loads(re.sub(r'\{"Fn::GetAtt": \["(\w+Role)", "Arn"\]\}', r'{"Ref": "\1Arn"}', json.dumps(primary)))
+    for name in ("Description", "KeyPolicy", "Tags"):
+        assert made[name] == same[name]
+    alias = replicas["Resources"][f"{kind}ReplicaAlias"]["Properties"]
+    assert alias == properties(resources, f"{kind}KeyAlias") | {"TargetKeyId": {"Ref": f"{kind}Replica"}}
+
+
+def test_every_parameter_of_the_replicas_is_an_output_or_a_parameter_of_the_primaries(source, replicas):
+    for name, parameter in replicas["Parameters"].items():
+        assert name in source["Outputs"] or name in source["Parameters"]
+        assert parameter["Description"] and parameter["AllowedPattern"] and parameter["ConstraintDescription"]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "taken", "refused"),
+    [
+        (
+            "ApplicationKeyArn",
+            ["arn:aws:kms:eu-west-1:123456789012:key/mrk-0123456789abcdef0123456789abcdef"],
+            ["mrk-0123456789abcdef0123456789abcdef", "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab", ""],
+        ),
+        ("ApplicationRoleArn", ["arn:aws-cn:iam::123456789012:role/shop"], ["shop", ""]),
+        ("ApplicationName", ["shop", "web-shop2"], ["", "Shop", "-shop", "shop-"]),
+    ],
+)
+def test_parameters_of_the_replicas_take_what_they_should(replicas, parameter, taken, refused):
+    pattern = replicas["Parameters"][parameter]["AllowedPattern"]
+    assert [value for value in taken if not re.fullmatch(pattern, value)] == []
+    assert [value for value in refused if re.fullmatch(pattern, value)] == []
