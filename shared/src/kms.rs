@@ -22,14 +22,19 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
 
+use crate::client::timeouts;
 use crate::domain::evaluation::{Cause, Failure};
 use crate::domain::key::{Key, MultiRegion, Unexpected};
 
-/// Tries of a throttled call, the first included: with the waits between them some 23 to 45 seconds.
-const TRIES_WHEN_THROTTLED: usize = 8;
+/// Tries of a throttled call, the first included: with the waits between them some 6 to 12 seconds, in which a quota
+/// refills as many times.
+const TRIES_WHEN_THROTTLED: usize = 6;
 
 /// Tries after any other failure that may pass.
 const TRIES: usize = 3;
+
+/// How long one try may take: KMS answers within tens of milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The KMS operations that functions call, each with a request quota of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +87,10 @@ pub struct Kms {
 impl Kms {
     /// A client that uses `quota_share` (0 < x ≤ 1) of each quota.
     pub fn new(config: &SdkConfig, quota_share: f64) -> Self {
-        let config = aws_sdk_kms::config::Builder::from(config).retry_config(RetryConfig::disabled()).build();
+        let config = aws_sdk_kms::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts(TIMEOUT, TIMEOUT))
+            .build();
         let pace = |operation| (operation, Pace::direct(quota(operation, quota_share)));
         Self {
             client: Client::from_conf(config),
@@ -131,7 +139,6 @@ impl Kms {
         };
         let waits = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(Duration::from_secs(10))
             .with_jitter()
             .with_max_times(TRIES_WHEN_THROTTLED - 1);
         let mut tries = 0;

@@ -261,7 +261,7 @@ async fn rows_of_calls_that_never_come_to_an_end() {
     }
     assert_eq!(response["controls"]["rotation-enabled"]["COMPLIANT"], 1);
     assert_eq!(response["complete"], true);
-    assert_eq!(fleet.calls_for("DescribeKey")[&generated_key_id(2)], 8, "throttling is ridden out");
+    assert_eq!(fleet.calls_for("DescribeKey")[&generated_key_id(2)], 6, "throttling is ridden out");
     assert_eq!(fleet.calls_for("DescribeKey")[&generated_key_id(0)], 3);
 }
 
