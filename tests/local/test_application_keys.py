@@ -148,6 +148,11 @@ def test_administrators_need_mfa(resources):
         assert trust["Condition"] == {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
 
 
+def test_only_services_become_the_application(resources):
+    (trust,) = properties(resources, "ApplicationRole")["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": ["ec2.amazonaws.com", "lambda.amazonaws.com"]}
+
+
 def test_every_role_is_made_on_request_bounded_and_named_by_cloudformation(resources):
     boundary = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
     for name, role in of_type(resources, "AWS::IAM::Role").items():

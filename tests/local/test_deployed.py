@@ -5,13 +5,14 @@ import contextlib
 import copy
 import datetime
 import json
+import time
 
 import pytest
 from botocore.exceptions import ClientError
 
 import fleet
-from conftest import AGE, EVENTS, ROTATION, event
-from local_aws import REGION, receive
+from conftest import AGE, EVENTS, ROTATION, TRAIL, event
+from local_aws import REGION, ROOT, STACK, receive
 
 ACCOUNT = "123456789012"
 FINDING = {
@@ -158,13 +159,18 @@ def test_the_alert_says_when_imported_material_expires(deployment):
         )
 
 
+def metric_lines(deployment, function):
+    group = deployment.outputs[f"{deployment.logical_ids[function]}LogGroup"]
+    pages = deployment.aws.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+    messages = [each["message"] for page in pages for each in page["events"]]
+    lines = [json.loads(message) for message in messages if message.startswith("{")]
+    assert all("timestamp" in line and "level" in line for line in lines)
+    return [line for line in lines if "_aws" in line]
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_run_leaves_metrics_in_its_log_group(deployment, function):
-    group = deployment.outputs[f"{deployment.logical_ids[function]}LogGroup"]
-    events = deployment.aws.client("logs").filter_log_events(logGroupName=group)["events"]
-    lines = [json.loads(each["message"]) for each in events if each["message"].startswith("{")]
-    assert all("timestamp" in line and "level" in line for line in lines)
-    metrics = [line for line in lines if "_aws" in line]
+    metrics = metric_lines(deployment, function)
     dimensions = collections.Counter()
     for line in metrics:
         (directive,) = line["_aws"]["CloudWatchMetrics"]
@@ -310,6 +316,31 @@ def test_a_key_whose_own_policy_shuts_the_function_out_stops_nothing(quiet):
     assert verdicts(response) == expected(quiet.keys.values(), {"alias/backups": denied(ROTATION)})
 
 
+def requests_of_functions(deployment, since):
+    """What functions asked of KMS and SNS: the local AWS keeps a trail. Nobody else here uses the SDK for Rust."""
+    pages = deployment.aws.client("cloudtrail").get_paginator("lookup_events").paginate(StartTime=since)
+    trail = [json.loads(each["CloudTrailEvent"]) for page in pages for each in page["Events"]]
+    asked = {}
+    for request in trail:
+        if "aws-sdk-rust" in request["userAgent"]:
+            # SNS is asked by a form; its name for the request stands in there alone.
+            name = request["requestParameters"].get("Action", request["eventName"])
+            asked.setdefault(request["eventSource"].partition(".")[0], set()).add(name)
+    return {service: sorted(names) for service, names in asked.items()}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_trail_holds_exactly_the_calls_that_the_role_is_given(quiet, function):
+    time.sleep(1.1)  # the trail's times are whole seconds
+    since = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    quiet.invoke(event("empty", function), function)
+    if function == AGE:
+        # Keys are never old enough here, but on another day.
+        quiet.invoke({"detail": {"as_of": f"{since + datetime.timedelta(days=800):%Y-%m-%dT%H:%M:%SZ}"}}, function)
+    calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))
+    assert requests_of_functions(quiet, since) == calls[function]
+
+
 # ---- Options ---------------------------------------------------------------------------------------------------------
 
 
@@ -453,6 +484,66 @@ def test_a_failed_asynchronous_run_ends_in_the_queue_for_failed_runs(quiet):
     assert record["requestContext"]["approximateInvokeCount"] == 3
     assert record["requestPayload"] == event("malformed-unknown-field")
     assert record["responsePayload"]["errorType"] == "InvalidEvent"
+
+
+# ---- What is provisioned besides -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "alias"), [("Application", "app"), ("Database", "db"), ("Backup", "backup")])
+def test_the_applications_keys_are_there_under_their_names(deployment, kind, alias):
+    kms, arn = deployment.aws.client("kms"), deployment.outputs[f"{kind}KeyArn"]
+    key = kms.describe_key(KeyId=f"alias/shop-test-{alias}-key")["KeyMetadata"]
+    assert (key["Arn"], key["KeyId"]) == (arn, deployment.outputs[f"{kind}KeyId"])
+    assert (key["KeyState"], key["MultiRegion"]) == ("Enabled", False)
+    assert kms.get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"] is True
+    tags = {tag["TagKey"]: tag["TagValue"] for tag in kms.list_resource_tags(KeyId=arn)["Tags"]}
+    assert tags.items() >= {"Application": "shop", "Environment": "test", "KeyType": kind}.items()
+
+
+@pytest.mark.parametrize("role", ["DatabaseAdminRole", "BackupAdminRole"])
+def test_administrators_are_refused_without_mfa(deployment, role):
+    with pytest.raises(ClientError, match="AccessDenied"):
+        as_role(deployment, deployment.physical_id(role), "sts")
+
+
+def test_every_alarm_is_deployed_and_tells_its_topic(deployment):
+    alarms = deployment.aws.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    told = collections.defaultdict(set)
+    for alarm in alarms:
+        (topic,) = alarm["AlarmActions"]
+        told[topic].add(alarm["AlarmName"].removeprefix(f"{STACK}-"))
+    assert told[deployment.outputs["OperationsTopicArn"]] == {
+        f"{function}-{what}" for function in FUNCTIONS for what in ("errors", "coverage", "silence")
+    } | {"failed-runs", "undelivered-runs"}
+    assert told[deployment.outputs["AlertTopicArn"]] == {
+        f"{key}-key-usage-threshold" for key in ("application", "database", "backup")
+    } | {"denied-kms-requests"}
+    assert len(told) == 2
+
+
+def test_denied_requests_are_counted_in_the_trails_log_group(deployment):
+    # The local AWS keeps the filter and counts nothing; its pattern is looked at on the template.
+    (kept,) = deployment.aws.client("logs").describe_metric_filters(logGroupName=TRAIL)["metricFilters"]
+    (count,) = kept["metricTransformations"]
+    (alarm,) = deployment.aws.client("cloudwatch").describe_alarms(AlarmNames=[f"{STACK}-denied-kms-requests"])[
+        "MetricAlarms"
+    ]
+    assert (count["metricNamespace"], count["metricName"]) == (alarm["Namespace"], alarm["MetricName"])
+
+
+def test_the_dashboard_shows_only_what_runs_have_emitted(deployment):
+    body = deployment.aws.client("cloudwatch").get_dashboard(DashboardName=f"{STACK}-{REGION}")["DashboardBody"]
+    emitted = set()
+    for function in FUNCTIONS:
+        for line in metric_lines(deployment, function):
+            (directive,) = line["_aws"]["CloudWatchMetrics"]
+            (names,) = directive["Dimensions"]
+            dimensions = tuple(part for name in names for part in (name, line[name]))
+            emitted |= {(directive["Namespace"], metric["Name"], *dimensions) for metric in directive["Metrics"]}
+    graphs = [widget["properties"] for widget in json.loads(body)["widgets"] if widget["type"] == "metric"]
+    rows = [tuple(part for part in row if isinstance(part, str)) for graph in graphs for row in graph["metrics"]]
+    shown = {row for row in rows if row}
+    assert len(shown) >= 20 and shown <= emitted
 
 
 # ---- Is anything enforced at all? ------------------------------------------------------------------------------------
