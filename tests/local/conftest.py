@@ -29,19 +29,19 @@ class Deployment:
         self.keys = fleet.create(aws)
         # The deployment must be done, and the queues be there, before it fires.
         self.fires_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=30)
-        built = built_template(aws.directory, quick_binaries())
+        self.template = built_template(aws.directory, quick_binaries())
         aws.client("logs").create_log_group(logGroupName=TRAIL)
-        self.outputs = aws.deploy(
-            built,
-            Environment="test",
-            ScheduleExpression=f"at({self.fires_at:%Y-%m-%dT%H:%M:%S})",
-            ScheduleWindowMinutes=0,
-            OperationsEmail="operations@example.com",
-            CloudTrailLogGroupName=TRAIL,
-            ProvisionKeys="true",
-            ApplicationName="shop",
-            UsageAlarmThreshold=1000,  # the local AWS has no anomaly detection
-        )
+        self.parameters = {
+            "Environment": "test",
+            "ScheduleExpression": f"at({self.fires_at:%Y-%m-%dT%H:%M:%S})",
+            "ScheduleWindowMinutes": 0,
+            "OperationsEmail": "operations@example.com",
+            "CloudTrailLogGroupName": TRAIL,
+            "ProvisionKeys": "true",
+            "ApplicationName": "shop",
+            "UsageAlarmThreshold": 1000,  # the local AWS has no anomaly detection
+        }
+        self.outputs = aws.deploy(self.template, **self.parameters)
         topic = self.outputs["AlertTopicArn"]
         self.team = Subscriber(aws, "team", topic)
         self.medium = Subscriber(aws, "medium-only", topic, {"severity": ["MEDIUM"]})

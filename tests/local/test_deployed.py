@@ -605,3 +605,23 @@ def test_the_topic_refuses_to_be_reached_without_tls(quiet):
     sns.meta.events.register("before-sign.sns.Publish", without_tls)
     with pytest.raises(ClientError, match="not authorized"):
         sns.publish(TopicArn=topic, Message="without TLS")
+
+
+# ---- An update, and so the last test ---------------------------------------------------------------------------------
+
+
+def test_switching_to_multi_region_keys_makes_new_keys_and_keeps_the_old(deployment):
+    kms, before = deployment.aws.client("kms"), deployment.outputs
+    ciphertext = kms.encrypt(KeyId="alias/shop-test-app-key", Plaintext=b"a letter")["CiphertextBlob"]
+    after = deployment.aws.deploy(deployment.template, **deployment.parameters | {"EnableMultiRegion": "true"})
+    for kind, alias in (("Application", "app"), ("Database", "db"), ("Backup", "backup")):
+        name = f"{kind}KeyArn"
+        key = kms.describe_key(KeyId=f"alias/shop-test-{alias}-key")["KeyMetadata"]
+        assert (key["Arn"], key["MultiRegion"], key["KeyState"]) == (after[name], True, "Enabled")
+        assert after[name] != before[name]
+        assert kms.describe_key(KeyId=before[name])["KeyMetadata"]["KeyState"] == "Enabled"
+    assert kms.decrypt(CiphertextBlob=ciphertext)["Plaintext"] == b"a letter"
+    unchanged = {name for name in before if before[name] == after[name]}
+    assert before.keys() - unchanged == {
+        f"{kind}Key{what}" for kind in ("Application", "Database", "Backup") for what in ("Id", "Arn")
+    }
