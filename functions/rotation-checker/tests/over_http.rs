@@ -841,3 +841,17 @@ async fn calls_go_out_over_tls() {
     assert_eq!(error_type(&function.invoke(&json!({})).await), "ListKeysFailed");
     assert_eq!(first_byte.join().unwrap(), 22, "a TLS handshake record");
 }
+
+#[tokio::test]
+async fn each_service_may_have_an_endpoint_of_its_own() {
+    let fleet = Fleet::serve(describe(fleet_of(json!([{}])))).unwrap();
+    let endpoint = fleet.endpoint();
+    let settings = [
+        ("SNS_TOPIC_ARN", TOPIC),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL_KMS", endpoint.as_str()),
+        ("AWS_ENDPOINT_URL_SNS", endpoint.as_str()),
+    ];
+    let function = Function::start(BINARY, &fleet, &settings).unwrap();
+    assert_eq!(ok(function.invoke(&json!({})).await)["alerts"]["messages_published"], 1);
+}
