@@ -94,7 +94,7 @@ def logged(aws, group):
 
 
 def now():
-    return datetime.datetime.now(datetime.timezone.utc)
+    return datetime.datetime.now(datetime.UTC)
 
 
 local_aws.run(main)
