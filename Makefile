@@ -60,6 +60,9 @@ build: cargo $(TOOLS) ## What ships: `sam build` (ENV=prod for that section of s
 validate: $(TOOLS) $(CHECKOV) ## Check template.yaml and replicas.yaml
 	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 	$(BIN)/cfn-lint template.yaml replicas.yaml
+	@echo "checkov skips what a condition leaves out by default: it gets the templates without conditions"
+	@mkdir -p .local
+	@for name in template replicas; do sed '/^    Condition: /d' $$name.yaml > .local/checkov-$$name.yaml; done
 	.venv/checkov/bin/checkov --config-file .checkov.yaml
 
 deploy: build ## Build, then `sam deploy` with your AWS credentials (ENV=prod)
