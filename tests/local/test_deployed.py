@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 import fleet
 from conftest import AGE, EVENTS, ROTATION, TRAIL, event
-from local_aws import REGION, ROOT, STACK, receive
+from local_aws import REGION, ROOT, STACK, Subscriber, receive
 
 ACCOUNT = "123456789012"
 FINDING = {
@@ -517,6 +517,17 @@ def test_every_alarm_is_deployed_and_tells_its_topic(deployment):
         f"{key}-key-usage-threshold" for key in ("application", "database", "backup")
     } | {"denied-kms-requests"}
     assert len(told) == 2
+
+
+def test_an_alarm_reaches_the_operations_topic_and_nobody_else_may(deployment):
+    topic, cloudwatch = deployment.outputs["OperationsTopicArn"], deployment.aws.client("cloudwatch")
+    operations = Subscriber(deployment.aws, "operations", topic)
+    name = f"{STACK}-{ROTATION}-silence"
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
+    (notification,) = operations.receive(10)
+    assert json.loads(notification["Message"])["AlarmName"] == name
+    with pytest.raises(ClientError, match="not authorized"):
+        deployment.aws.client("sns").publish(TopicArn=topic, Message="not an alarm")
 
 
 def test_denied_requests_are_counted_in_the_trails_log_group(deployment):
