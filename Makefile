@@ -93,8 +93,8 @@ $(CHECKOV): requirements-checkov.txt $(TOOLS)
 	@cp requirements-checkov.txt $@
 
 python:
-	@command -v $(PYTHON) > /dev/null || { echo "Python is missing: install 3.11 or newer with its venv module" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: 3.11 or newer is needed (make PYTHON=python3.12 names another one)" >&2; exit 1; }
+	@command -v $(PYTHON) > /dev/null || { echo "Python is missing: install 3.10 or newer with its venv module" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$($(PYTHON) --version) is too old: 3.10 or newer is needed (make PYTHON=python3.12 names another one)" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: python3-venv)" >&2; exit 1; }
 
 cargo:

@@ -28,7 +28,7 @@ class Deployment:
         self.aws = aws
         self.keys = fleet.create(aws)
         # The deployment must be done, and the queues be there, before it fires.
-        self.fires_at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=30)
+        self.fires_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=30)
         self.template = built_template(aws.directory, quick_binaries())
         aws.client("logs").create_log_group(logGroupName=TRAIL)
         self.parameters = {

@@ -94,7 +94,7 @@ def logged(aws, group):
 
 
 def now():
-    return datetime.datetime.now(datetime.UTC)
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
 local_aws.run(main)

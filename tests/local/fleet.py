@@ -119,7 +119,7 @@ def import_material(kms, arn, expires_in):
     expiry = {"ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}
     if expires_in:
         # An hour more: whole days are left while the tests run.
-        valid_to = datetime.datetime.now(datetime.UTC) + expires_in + datetime.timedelta(hours=1)
+        valid_to = datetime.datetime.now(datetime.timezone.utc) + expires_in + datetime.timedelta(hours=1)
         expiry = {"ExpirationModel": "KEY_MATERIAL_EXPIRES", "ValidTo": valid_to}
     kms.import_key_material(
         KeyId=arn,

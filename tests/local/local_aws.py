@@ -265,7 +265,7 @@ def receive(sqs, url, wait, least=1):
 
 def certificates(directory):
     """A certificate authority and a certificate for 127.0.0.1; returns the paths of both and of the key."""
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.now(datetime.timezone.utc)
 
     def sign(name, key, issuer, issuer_key, *extensions):
         builder = (

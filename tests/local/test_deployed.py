@@ -154,7 +154,9 @@ def test_the_alert_says_when_imported_material_expires(deployment):
     kms = deployment.aws.client("kms")
     for finding in findings:
         valid_to = kms.describe_key(KeyId=finding["key_arn"])["KeyMetadata"]["ValidTo"]
-        assert finding["evidence"]["valid_to"].startswith(f"{valid_to.astimezone(datetime.UTC):%Y-%m-%dT%H:%M:%S}")
+        assert finding["evidence"]["valid_to"].startswith(
+            f"{valid_to.astimezone(datetime.timezone.utc):%Y-%m-%dT%H:%M:%S}"
+        )
 
 
 def metric_lines(deployment, function):
@@ -242,7 +244,7 @@ def test_without_list_key_rotations_exactly_the_keys_that_need_it_are_not_known(
     def ages(response):
         return {key: verdict for (key, control), verdict in verdicts(response).items() if control == "key-material-age"}
 
-    years_ahead = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=800)
+    years_ahead = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=800)
     payload = {"detail": {"as_of": f"{years_ahead:%Y-%m-%dT%H:%M:%SZ}", "verbose": True}}
     with without(quiet, "kms:ListKeyRotations", AGE):
         response = quiet.invoke(payload, AGE)
@@ -330,7 +332,7 @@ def requests_of_functions(deployment, since):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_trail_holds_exactly_the_calls_that_the_role_is_given(quiet, function):
     time.sleep(1.1)  # the trail's times are whole seconds
-    since = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    since = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     quiet.invoke(event("empty", function), function)
     if function == AGE:
         # Keys are never old enough here, but on another day.
