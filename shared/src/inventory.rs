@@ -148,13 +148,8 @@ impl Inventory {
     }
 
     /// How many keys the run has to look at.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.listed.len() + self.others.len()
-    }
-
-    /// Is there no key to look at?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The keys, one by one, in the order in which the run should take them.

@@ -139,7 +139,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
             self.evaluate(&kms, &location, &inventory, judged_at, time.evaluated, &mut report).await;
             name_by_aliases(&kms, time.named, &mut report).await;
             if let Some(digest) = Digest::of(&report, &location) {
-                report.alerts.new = report.findings.iter().filter(|finding| finding.is_alertable()).count();
+                report.alerts.new = digest.new;
                 if !options.dry_run {
                     alert::publish(self.config, &self.settings.topic_arn, &digest, &report, time.published).await?;
                     report.alerts.messages_published = 1;
@@ -187,7 +187,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
                 report.add(&key, C::CONTROLS, verdicts);
             }
         }
-        report.keys_not_reached = inventory.len().saturating_sub(reached) as u64;
+        report.keys_not_reached = inventory.count().saturating_sub(reached) as u64;
         report.complete = inventory.complete && report.keys_not_reached == 0;
         if report.keys_not_reached > 0 {
             tracing::warn!(keys_not_reached = report.keys_not_reached, "time ran short");
@@ -197,15 +197,14 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
     /// The verdicts about one key; `None` if it was listed and is gone since.
     async fn judge(&self, kms: &Kms, candidate: Candidate, now: Timestamp) -> Option<(KeyIdentity, [Verdict; N])> {
         let Candidate { mut key, source } = candidate;
-        let for_all = |verdict: Verdict| std::array::from_fn(|_| verdict.clone());
         let verdicts = match &source {
-            Source::Settled(verdict) => for_all((**verdict).clone()),
+            Source::Settled(verdict) => verdict.for_all(),
             Source::Listed | Source::Named => match kms.describe_key(&key.id, &key.arn).await {
-                Err(failure) => for_all((&failure).into()),
+                Err(failure) => Verdict::from(&failure).for_all(),
                 Ok(facts) => {
                     key.arn.clone_from(&facts.arn);
                     match settled_by_description(&facts) {
-                        Some(verdict) => for_all(verdict),
+                        Some(verdict) => verdict.for_all(),
                         None => self.check.evaluate(kms, &facts, now).await,
                     }
                 }

@@ -94,18 +94,16 @@ fn eligibility(key: &Key) -> Result<Option<Verdict>, Unexpected> {
 
 /// The verdicts about an eligible key, from the answer for it.
 pub fn evaluate(key: &Key, answer: Result<RotationStatus, Failure>, policy: Policy, now: Timestamp) -> [Verdict; 3] {
-    let for_all = |verdict: Verdict| std::array::from_fn(|_| verdict.clone());
     let status = match answer {
         Ok(status) => status,
         Err(failure) if failure.cause == Cause::Unsupported => {
-            return for_all(
-                Verdict::not_applicable("rotation_unsupported").detail("KMS says that it does not rotate this key"),
-            );
+            let detail = "KMS says that it does not rotate this key";
+            return Verdict::not_applicable("rotation_unsupported").detail(detail).for_all();
         }
-        Err(failure) => return for_all((&failure).into()),
+        Err(failure) => return Verdict::from(&failure).for_all(),
     };
     match status.enabled {
-        None => for_all((&unexpected_status("KeyRotationEnabled")).into()),
+        None => Verdict::from(&unexpected_status("KeyRotationEnabled")).for_all(),
         Some(false) => {
             let not_asked = || Verdict::not_applicable("rotation_disabled").detail("automatic rotation is off");
             [rotation_disabled(key), not_asked(), not_asked()]

@@ -52,7 +52,7 @@ impl Check<3> for RotationChecker {
 
     async fn evaluate(&self, kms: &Kms, key: &Key, now: Timestamp) -> [Verdict; 3] {
         match settled(key) {
-            Some(verdict) => std::array::from_fn(|_| verdict.clone()),
+            Some(verdict) => verdict.for_all(),
             None => evaluate(key, rotation_status(kms, &key.id).await, self.policy, now),
         }
     }

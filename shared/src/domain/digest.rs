@@ -31,6 +31,8 @@ const MOST_SUBJECT_CHARS: usize = 99;
 /// An alert as it is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
+    /// How many findings it is about.
+    pub new: usize,
     /// Worst severity in it.
     pub severity: Severity,
     /// Printable ASCII, under 100 characters.
@@ -49,6 +51,7 @@ impl Digest {
         let email = email(report, location, &new);
         let room = MOST_MESSAGE_BYTES.saturating_sub(escaped_len(&email));
         Some(Self {
+            new: new.len(),
             severity,
             subject: subject(severity, report, new.len()),
             default: for_programs(report, &new, room),

@@ -72,6 +72,11 @@ impl Verdict {
         }
     }
 
+    /// The same verdict for each of `N` controls.
+    pub fn for_all<const N: usize>(&self) -> [Self; N] {
+        std::array::from_fn(|_| self.clone())
+    }
+
     /// Says the case in words.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -181,7 +186,7 @@ impl From<&Failure> for Verdict {
             Cause::Timeout | Cause::ServiceError => "The next run asks again. If it stays, look at the AWS Health \
                                                      Dashboard and at the network path to KMS."
                 .to_owned(),
-            Cause::NotFound => "Correct the name where it is given, or remove it.".to_owned(),
+            Cause::NotFound => MEND_THE_NAME.to_owned(),
             Cause::Unsupported | Cause::Unexpected => NEWER_THAN_THIS_BUILD.to_owned(),
         };
         let mut verdict = Self::new(Compliance::InsufficientData, failure.cause.reason())
@@ -219,6 +224,8 @@ impl From<&Unexpected> for Verdict {
 const NEWER_THAN_THIS_BUILD: &str =
     "Ask KMS for the key by hand. If its answer is in order, update this monitor: KMS may have learnt something new.";
 
+const MEND_THE_NAME: &str = "Correct the name where it is given, or remove it.";
+
 /// Longest text of AWS's that evidence repeats, in characters.
 const LONGEST_QUOTE: usize = 300;
 
@@ -241,9 +248,7 @@ pub fn excluded(why: &str) -> Verdict {
 
 /// The verdict for a name that stands for no key here.
 pub fn not_found(why: &str) -> Verdict {
-    Verdict::new(Compliance::InsufficientData, NOT_FOUND)
-        .detail(why)
-        .remediation("Correct the name where it is given, or remove it.")
+    Verdict::new(Compliance::InsufficientData, NOT_FOUND).detail(why).remediation(MEND_THE_NAME)
 }
 
 /// The verdict that `DescribeKey` alone gives, whatever the control asks; `None` if the control has to judge.
@@ -270,22 +275,10 @@ pub fn settled_by_description(key: &Key) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::key::{KeySpec, MultiRegion};
+    use crate::domain::key::tests::unknown_key;
 
     fn key(manager: Option<&str>, state: Option<&str>) -> Key {
-        Key {
-            arn: String::new(),
-            id: String::new(),
-            manager: manager.map(KeyManager::from),
-            state: state.map(KeyState::from),
-            spec: Some(KeySpec::Symmetric),
-            usage: None,
-            origin: None,
-            created_at: None,
-            multi_region: Ok(MultiRegion::No),
-            expiration_model: None,
-            valid_to: None,
-        }
+        Key { manager: manager.map(KeyManager::from), state: state.map(KeyState::from), ..unknown_key() }
     }
 
     #[test]

@@ -233,23 +233,28 @@ impl Unexpected {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn key(spec: Option<&str>, usage: Option<&str>) -> Key {
+    /// A key of which nothing is known.
+    pub(crate) fn unknown_key() -> Key {
         Key {
             arn: String::new(),
             id: String::new(),
             manager: None,
             state: None,
-            spec: spec.map(KeySpec::from),
-            usage: usage.map(KeyUsage::from),
+            spec: None,
+            usage: None,
             origin: None,
             created_at: None,
             multi_region: Ok(MultiRegion::No),
             expiration_model: None,
             valid_to: None,
         }
+    }
+
+    fn key(spec: Option<&str>, usage: Option<&str>) -> Key {
+        Key { spec: spec.map(KeySpec::from), usage: usage.map(KeyUsage::from), ..unknown_key() }
     }
 
     #[test]
