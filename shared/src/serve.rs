@@ -50,15 +50,38 @@ pub trait Check<const N: usize>: Sized {
     /// Can it judge for another instant than the present?
     const TAKES_AS_OF: bool = false;
 
+    /// What one run works with beside KMS in its own Region: clients of other Regions and services, answers that hold for
+    /// all keys. Made anew for each invocation.
+    type Run;
+
     /// Reads the function's own settings.
     ///
     /// # Errors
     /// One of them is missing or does not parse.
     fn read(environment: &Environment) -> Result<Self, InvalidConfiguration>;
 
+    /// Begins a run. No error comes out: what cannot be read here is for [`evaluate`](Self::evaluate) to say, of each key
+    /// that it matters to. It returns by [`Scene::until`].
+    fn begin(&self, scene: &Scene<'_>) -> impl Future<Output = Self::Run>;
+
     /// Judges one key that the rules for every control leave to the function. The verdicts stand in the order of
     /// [`CONTROLS`](Self::CONTROLS). No error comes out: what cannot be read is a verdict too.
-    fn evaluate(&self, kms: &Kms, key: &Key, now: Timestamp) -> impl Future<Output = [Verdict; N]>;
+    fn evaluate(&self, run: &Self::Run, kms: &Kms, key: &Key, now: Timestamp) -> impl Future<Output = [Verdict; N]>;
+}
+
+/// What a run finds when it begins.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// Credentials, Region and endpoints for further clients.
+    pub config: &'a SdkConfig,
+    /// The settings of all functions.
+    pub settings: &'a Settings,
+    /// Partition, Region and account that the run covers.
+    pub location: &'a Location,
+    /// Instant that everything is judged for.
+    pub now: Timestamp,
+    /// When the evaluation has to be done.
+    pub until: Instant,
 }
 
 /// The answer to an invocation.
@@ -136,7 +159,14 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
             let inventory = timeout_at(time.evaluated, inventory)
                 .await
                 .unwrap_or_else(|_| Err(RunError::ListKeysFailed("the time of the invocation ran out".to_owned())))?;
-            self.evaluate(&kms, &location, &inventory, judged_at, time.evaluated, &mut report).await;
+            let scene = Scene {
+                config: self.config,
+                settings: self.settings,
+                location: &location,
+                now: judged_at,
+                until: time.evaluated,
+            };
+            self.evaluate(&kms, &scene, &inventory, &mut report).await;
             name_by_aliases(&kms, time.named, &mut report).await;
             if let Some(digest) = Digest::of(&report, &location) {
                 report.alerts.new = digest.new;
@@ -167,21 +197,14 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
     }
 
     /// Judges the keys, many at a time, until all are judged or time runs short.
-    async fn evaluate(
-        &self,
-        kms: &Kms,
-        location: &Location,
-        inventory: &Inventory,
-        judged_at: Timestamp,
-        until: Instant,
-        report: &mut Report,
-    ) {
-        let judged = futures::stream::iter(inventory.candidates(location))
-            .map(|candidate| self.judge(kms, candidate, judged_at))
+    async fn evaluate(&self, kms: &Kms, scene: &Scene<'_>, inventory: &Inventory, report: &mut Report) {
+        let run = self.check.begin(scene).await;
+        let judged = futures::stream::iter(inventory.candidates(scene.location))
+            .map(|candidate| self.judge(&run, kms, candidate, scene.now))
             .buffer_unordered(KEYS_AT_A_TIME);
         let mut judged = pin!(judged);
         let mut reached = 0;
-        while let Ok(Some(result)) = timeout_at(until, judged.next()).await {
+        while let Ok(Some(result)) = timeout_at(scene.until, judged.next()).await {
             reached += 1;
             if let Some((key, verdicts)) = result {
                 report.add(&key, C::CONTROLS, verdicts);
@@ -195,7 +218,13 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
     }
 
     /// The verdicts about one key; `None` if it was listed and is gone since.
-    async fn judge(&self, kms: &Kms, candidate: Candidate, now: Timestamp) -> Option<(KeyIdentity, [Verdict; N])> {
+    async fn judge(
+        &self,
+        run: &C::Run,
+        kms: &Kms,
+        candidate: Candidate,
+        now: Timestamp,
+    ) -> Option<(KeyIdentity, [Verdict; N])> {
         let Candidate { mut key, source } = candidate;
         let verdicts = match &source {
             Source::Settled(verdict) => verdict.for_all(),
@@ -205,7 +234,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
                     key.arn.clone_from(&facts.arn);
                     match settled_by_description(&facts) {
                         Some(verdict) => verdict.for_all(),
-                        None => self.check.evaluate(kms, &facts, now).await,
+                        None => self.check.evaluate(run, kms, &facts, now).await,
                     }
                 }
             },

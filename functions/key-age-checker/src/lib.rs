@@ -19,7 +19,7 @@ use shared::domain::control::Control;
 use shared::domain::evaluation::{Failure, Verdict};
 use shared::domain::key::Key;
 use shared::kms::{Kms, Operation, Pages, timestamp, unreadable};
-use shared::serve::Check;
+use shared::serve::{Check, Scene};
 use shared::settings::{Environment, InvalidConfiguration, MOST_DAYS};
 
 use evaluate::{Age, CONTROLS, Policy, age_by_description, age_by_rotations, imported_material_expiry, whole_days};
@@ -38,6 +38,8 @@ impl Check<2> for KeyAgeChecker {
     const CONTROLS: [&'static Control; 2] = CONTROLS;
     const TAKES_AS_OF: bool = true;
 
+    type Run = ();
+
     fn read(environment: &Environment) -> Result<Self, InvalidConfiguration> {
         let policy = Policy {
             max_key_age_days: environment.number("MAX_KEY_AGE_DAYS", 365, 1..=MOST_DAYS)?,
@@ -46,7 +48,9 @@ impl Check<2> for KeyAgeChecker {
         Ok(Self { policy })
     }
 
-    async fn evaluate(&self, kms: &Kms, key: &Key, now: Timestamp) -> [Verdict; 2] {
+    async fn begin(&self, _: &Scene<'_>) {}
+
+    async fn evaluate(&self, (): &(), kms: &Kms, key: &Key, now: Timestamp) -> [Verdict; 2] {
         let age = match age_by_description(key, self.policy, now) {
             Age::Settled(verdict) => verdict,
             Age::DependsOnRotations { created_at } => {

@@ -26,7 +26,7 @@ use shared::domain::control::Control;
 use shared::domain::evaluation::{Failure, Verdict};
 use shared::domain::key::{Key, Unexpected};
 use shared::kms::{Kms, Operation, timestamp};
-use shared::serve::Check;
+use shared::serve::{Check, Scene};
 use shared::settings::{Environment, InvalidConfiguration, MOST_DAYS};
 
 use evaluate::{CONTROLS, Policy, RotationStatus, evaluate, settled};
@@ -42,6 +42,8 @@ impl Check<3> for RotationChecker {
     const CONTROLS: [&'static Control; 3] = CONTROLS;
     const TAKES_AS_OF: bool = true;
 
+    type Run = ();
+
     fn read(environment: &Environment) -> Result<Self, InvalidConfiguration> {
         let policy = Policy {
             max_rotation_period_days: environment.number("MAX_ROTATION_PERIOD_DAYS", 365, 90..=2_560)?,
@@ -50,7 +52,9 @@ impl Check<3> for RotationChecker {
         Ok(Self { policy })
     }
 
-    async fn evaluate(&self, kms: &Kms, key: &Key, now: Timestamp) -> [Verdict; 3] {
+    async fn begin(&self, _: &Scene<'_>) {}
+
+    async fn evaluate(&self, (): &(), kms: &Kms, key: &Key, now: Timestamp) -> [Verdict; 3] {
         match settled(key) {
             Some(verdict) => verdict.for_all(),
             None => evaluate(key, rotation_status(kms, &key.id).await, self.policy, now),
