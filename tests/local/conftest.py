@@ -15,6 +15,20 @@ from local_aws import ROOT, LocalAws, Subscriber, built_template, quick_binaries
 ROTATION, AGE = "rotation-checker", "key-age-checker"
 EVENTS = ROOT / "events"
 TRAIL = "trail"
+KINDS = ("new", "worsened", "resolved", "reminder", "exemptions")
+
+# What is wrong in the fleet: key, control, reason, severity.
+FINDINGS = {
+    ROTATION: {
+        ("alias/payments", "rotation-enabled", "rotation_disabled", "MEDIUM"),
+        ("alias/customers", "rotation-enabled", "rotation_disabled", "MEDIUM"),
+        ("alias/archive", "rotation-period", "period_too_long", "LOW"),
+    },
+    AGE: {
+        ("alias/partner-exchange", "imported-material-expiry", "material_expiring", "CRITICAL"),
+        ("alias/card-vault", "imported-material-expiry", "material_expiring", "HIGH"),
+    },
+}
 
 
 def event(name, function=ROTATION):
@@ -131,3 +145,37 @@ def quiet(deployment):
         while subscriber.receive(0):
             pass
     return deployment
+
+
+def run(deployment, function=ROTATION):
+    """A day's run: its response, and what its one alert tells: keys and controls by kind, empty if there was none."""
+    response = deployment.invoke(event("empty", function), function)
+    alerts = deployment.alerts(5 if response["alerts"]["messages_published"] else 1)
+    assert len(alerts) == response["alerts"]["messages_published"]
+    told = {}
+    for alert in alerts:
+        message = json.loads(alert["Message"])
+        told = {kind: {(each["key_arn"], each["control"]) for each in message[kind]} for kind in KINDS if message[kind]}
+    counts = {kind: len(told.get(kind, ())) for kind in KINDS[:-1]}
+    assert {kind: response["alerts"][kind] for kind in counts} == counts
+    return response, told
+
+
+@pytest.fixture
+def known(quiet):
+    """A deployment whose team knows of all that is wrong when the test begins."""
+    for function in (ROTATION, AGE):
+        response, told = run(quiet, function)
+        assert told == {"new": {(each["key_arn"], each["control"]) for each in response["findings"]}}
+        assert len(told["new"]) == len(FINDINGS[function])
+    return quiet
+
+
+@contextlib.contextmanager
+def rotation_off(deployment, alias):
+    kms, arn = deployment.aws.client("kms"), deployment.keys[alias].arn
+    kms.disable_key_rotation(KeyId=arn)
+    try:
+        yield (arn, "rotation-enabled")
+    finally:
+        kms.enable_key_rotation(KeyId=arn)

@@ -1,10 +1,16 @@
-"""Runs MiniStack, with two additions. `local_aws.py` starts it.
+"""Runs MiniStack, with four additions. `local_aws.py` starts it.
 
 MiniStack logs that an e-mail subscriber would get mail, and drops the text. Here each mail is a JSON line in the file
 `$MAILBOX`, so that an alert can be read as the team reads it.
 
 CloudFormation makes a number of a parameter where a resource wants one; MiniStack hands a key's rotation period on as
 the string that it came as, and KMS would answer with that.
+
+Its rules never see what KMS and CloudTrail say of a key, and nobody may say it in their place. Here anybody may: an
+event that a test puts there takes the way of the real one.
+
+Lambda takes what a queue holds in batches as large as the mapping says, and waits its window for more. MiniStack takes
+ten messages at most, at once.
 
 Its own `main` would bind port 443 besides its own where TLS is on; this one does not.
 """
@@ -15,11 +21,12 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from ministack.app import app
-from ministack.services import sns
+from ministack.services import eventbridge, lambda_svc, sns, sqs
 from ministack.services.cloudformation import provisioners
 
 _deliver = sns._fanout
@@ -45,6 +52,32 @@ def _apply_key_properties_with_numbers(key, properties):
     _apply_key_properties(key, properties)
 
 
+_put_events = eventbridge._put_events
+
+
+def _put_events_of_anybody(data):
+    return _put_events(data, allow_aws_source=True)
+
+
+_receive = sqs._receive_messages_for_esm
+
+
+def _receive_a_whole_batch(queue_url, size):
+    queue = sqs._queues[queue_url]
+    arn, now = queue["attributes"]["QueueArn"], time.time()
+    (window,) = [
+        mapping["MaximumBatchingWindowInSeconds"]
+        for mapping in lambda_svc._esms.values()
+        if mapping["EventSourceArn"] == arn
+    ]
+    waiting = [now - message["visible_at"] for message in list(queue["messages"]) if message["visible_at"] <= now]
+    batch = []
+    if len(waiting) >= size or max(waiting, default=-1) >= window:
+        while part := _receive(queue_url, size - len(batch)):
+            batch += part
+    return batch
+
+
 def _end_with_the_parent():
     # Nobody writes to this pipe; it ends with the process that started us, however that one ended. Functions that
     # MiniStack started are in our process group.
@@ -55,6 +88,8 @@ def _end_with_the_parent():
 if __name__ == "__main__":
     sns._fanout = _deliver_and_keep_mail
     provisioners._kms_apply_key_props = _apply_key_properties_with_numbers
+    eventbridge._put_events = _put_events_of_anybody
+    sqs._receive_messages_for_esm = _receive_a_whole_batch
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     config = Config()
     config.bind = [f"{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"]

@@ -11,7 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 import fleet
-from conftest import AGE, EVENTS, ROTATION, TRAIL, event
+import key_events
+from conftest import AGE, EVENTS, FINDINGS, ROTATION, TRAIL, event
 from local_aws import REGION, ROOT, STACK, Subscriber, receive
 
 ACCOUNT = "123456789012"
@@ -33,19 +34,6 @@ FUNCTIONS = (ROTATION, AGE)
 
 def denied(function):
     return (("INSUFFICIENT_DATA", "access_denied"),) * len(fleet.CONTROLS[function])
-
-
-FINDINGS = {
-    ROTATION: {
-        ("alias/payments", "rotation-enabled", "rotation_disabled", "MEDIUM"),
-        ("alias/customers", "rotation-enabled", "rotation_disabled", "MEDIUM"),
-        ("alias/archive", "rotation-period", "period_too_long", "LOW"),
-    },
-    AGE: {
-        ("alias/partner-exchange", "imported-material-expiry", "material_expiring", "CRITICAL"),
-        ("alias/card-vault", "imported-material-expiry", "material_expiring", "HIGH"),
-    },
-}
 
 
 def verdicts(response):
@@ -515,7 +503,9 @@ def test_every_alarm_is_deployed_and_tells_its_topic(deployment):
         told[topic].add(alarm["AlarmName"].removeprefix(f"{STACK}-"))
     assert told[deployment.outputs["OperationsTopicArn"]] == {
         f"{function}-{what}" for function in FUNCTIONS for what in ("errors", "coverage", "silence")
-    } | {"failed-runs", "undelivered-runs"}
+    } | {"failed-runs", "undelivered-runs", "lost-key-events"} | {
+        f"{each}-late-key-events" for each in key_events.RULES
+    }
     assert told[deployment.outputs["AlertTopicArn"]] == {
         f"{key}-key-usage-threshold" for key in ("application", "database", "backup")
     } | {"denied-kms-requests"}
@@ -617,23 +607,3 @@ def test_the_topic_refuses_to_be_reached_without_tls(quiet):
     sns.meta.events.register("before-sign.sns.Publish", without_tls)
     with pytest.raises(ClientError, match="not authorized"):
         sns.publish(TopicArn=topic, Message="without TLS")
-
-
-# ---- An update, and so the last test ---------------------------------------------------------------------------------
-
-
-def test_switching_to_multi_region_keys_makes_new_keys_and_keeps_the_old(deployment):
-    kms, before = deployment.aws.client("kms"), deployment.outputs
-    ciphertext = kms.encrypt(KeyId="alias/shop-test-app-key", Plaintext=b"a letter")["CiphertextBlob"]
-    after = deployment.aws.deploy(deployment.template, **deployment.parameters | {"EnableMultiRegion": "true"})
-    for kind, alias in (("Application", "app"), ("Database", "db"), ("Backup", "backup")):
-        name = f"{kind}KeyArn"
-        key = kms.describe_key(KeyId=f"alias/shop-test-{alias}-key")["KeyMetadata"]
-        assert (key["Arn"], key["MultiRegion"], key["KeyState"]) == (after[name], True, "Enabled")
-        assert after[name] != before[name]
-        assert kms.describe_key(KeyId=before[name])["KeyMetadata"]["KeyState"] == "Enabled"
-    assert kms.decrypt(CiphertextBlob=ciphertext)["Plaintext"] == b"a letter"
-    unchanged = {name for name in before if before[name] == after[name]}
-    assert before.keys() - unchanged == {
-        f"{kind}Key{what}" for kind in ("Application", "Database", "Backup") for what in ("Id", "Arn")
-    }

@@ -6,11 +6,14 @@ import re
 import pytest
 import tomlkit
 
+import key_events
 from local_aws import ROOT, functions, read_template
 from template import ACCOUNT, ALARMS_ONLY, OWNER, arn_of, of_type, properties, statements
 
 APPLICATION_ROLES = {"ApplicationRole", "DatabaseAdminRole", "BackupAdminRole"}
 FUNCTIONS = functions(read_template())
+# Those that look into events of keys too.
+LISTENERS = {function: FUNCTIONS[function] for function in key_events.RULES}
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
 
 
@@ -66,6 +69,14 @@ def test_the_functions_role_allows_exactly_its_calls(resources, function, logica
             "Resource": arn_of(f"{logical_id}Logs"),
         },
         {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn_of("FailedRunQueue")},
+        *[
+            {
+                "Effect": "Allow",
+                "Action": ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"],
+                "Resource": arn_of(f"{logical_id}EventQueue"),
+            }
+            for _ in LISTENERS.keys() & {function}
+        ],
     ]
     (trust,) = properties(resources, f"{logical_id}Role")["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}
@@ -208,7 +219,12 @@ def test_a_run_that_fails_is_tried_twice_more_and_kept(resources, function, logi
 
 def test_queues_are_encrypted_and_keep_messages_as_long_as_can_be(resources):
     queues = of_type(resources, "AWS::SQS::Queue")
-    assert set(queues) == {"ScheduleDeadLetterQueue", "FailedRunQueue"}
+    assert set(queues) == {
+        "ScheduleDeadLetterQueue",
+        "FailedRunQueue",
+        "KeyEventDeadLetterQueue",
+        *(f"{LISTENERS[each]}EventQueue" for each in LISTENERS),
+    }
     for queue in queues.values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
         assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
@@ -337,9 +353,11 @@ def test_every_taggable_resource_is_tagged(resources):
         "AWS::KMS::Alias",
         "AWS::CloudWatch::Dashboard",
         "AWS::Lambda::EventInvokeConfig",
+        "AWS::Lambda::EventSourceMapping",  # SAM takes no tags for it
         "AWS::Logs::MetricFilter",
         "AWS::SNS::Subscription",
         "AWS::SNS::TopicPolicy",
+        "AWS::SQS::QueuePolicy",
         "AWS::Scheduler::Schedule",
     }
     for name, resource in resources.items():

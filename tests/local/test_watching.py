@@ -6,11 +6,13 @@ import re
 import pytest
 
 import fleet
+import key_events
 from local_aws import ROOT, functions, read_template
 from template import ALARMS, ALARMS_ONLY, OWNER, of_type, properties
 
 FUNCTIONS = functions(read_template())
-QUEUES = ("ScheduleDeadLetterQueue", "FailedRunQueue")
+QUEUES = ("ScheduleDeadLetterQueue", "FailedRunQueue", "KeyEventDeadLetterQueue")
+LISTENERS = {function: FUNCTIONS[function] for function in key_events.RULES}
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
 
 
@@ -73,7 +75,7 @@ def metric(alarm):
 def test_every_alarm_is_to_the_right_topic(resources):
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
     operations = {f"{each}{what}" for each in FUNCTIONS.values() for what in ("Errors", "Coverage", "Silence")}
-    operations |= {f"{each}Depth" for each in QUEUES}
+    operations |= {f"{each}Depth" for each in QUEUES} | {f"{each}EventQueueAge" for each in LISTENERS.values()}
     for name, alarm in alarms.items():
         topic = "OperationsTopic" if name in operations else "AlertTopic"
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": topic}], name
@@ -95,6 +97,16 @@ def test_a_message_in_a_queue_of_failures_alarms(resources, queue):
     name = {"Fn::GetAtt": [queue, "QueueName"]}
     assert metric(alarm) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": name}, "Maximum")
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+    assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "notBreaching")
+
+
+@pytest.mark.parametrize("logical_id", LISTENERS.values(), ids=LISTENERS)
+def test_key_events_that_wait_for_an_hour_alarm(resources, logical_id):
+    queue = f"{logical_id}EventQueue"
+    alarm = watching(resources, f"{queue}Age")
+    name = {"Fn::GetAtt": [queue, "QueueName"]}
+    assert metric(alarm) == ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": name}, "Maximum")
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 3600)
     assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "notBreaching")
 
 
