@@ -49,11 +49,19 @@ pub enum Operation {
     ListKeyRotations,
     /// `ListKeys`.
     ListKeys,
+    /// `ListResourceTags`.
+    ListResourceTags,
 }
 
 impl Operation {
-    const ALL: [Self; 5] =
-        [Self::DescribeKey, Self::GetKeyRotationStatus, Self::ListAliases, Self::ListKeyRotations, Self::ListKeys];
+    const ALL: [Self; 6] = [
+        Self::DescribeKey,
+        Self::GetKeyRotationStatus,
+        Self::ListAliases,
+        Self::ListKeyRotations,
+        Self::ListKeys,
+        Self::ListResourceTags,
+    ];
 
     /// Its name in KMS, and its default quota in requests per second for an account and Region (AWS KMS Developer
     /// Guide, "Request quotas").
@@ -64,6 +72,7 @@ impl Operation {
             Self::ListAliases => ("ListAliases", 500.0),
             Self::ListKeyRotations => ("ListKeyRotations", 100.0),
             Self::ListKeys => ("ListKeys", 500.0),
+            Self::ListResourceTags => ("ListResourceTags", 2_000.0),
         }
     }
 
@@ -179,6 +188,27 @@ impl Kms {
             arn: facts.arn.filter(|arn| arn.ends_with(&format!(":key/{id}"))).unwrap_or_else(|| arn.to_owned()),
             id: id.to_owned(),
         })
+    }
+
+    /// Reads a key's tags.
+    ///
+    /// # Errors
+    /// A call failed, or the list breaks off.
+    pub async fn tags(&self, key_id: &str) -> Result<BTreeMap<String, String>, Failure> {
+        const OPERATION: Operation = Operation::ListResourceTags;
+        let mut tags = BTreeMap::new();
+        let mut pages = Pages::default();
+        loop {
+            let page = self
+                .call(OPERATION, async |kms| {
+                    kms.list_resource_tags().key_id(key_id).set_marker(pages.marker()).send().await
+                })
+                .await?;
+            tags.extend(page.tags.unwrap_or_default().into_iter().map(|tag| (tag.tag_key, tag.tag_value)));
+            if !pages.turn(page.truncated, page.next_marker).map_err(|why| unreadable(OPERATION, why))? {
+                return Ok(tags);
+            }
+        }
     }
 }
 
@@ -340,7 +370,8 @@ mod tests {
     fn every_operation_has_its_pace() {
         // One that `ALL` forgets would run without.
         let names: Vec<_> = Operation::ALL.iter().map(|operation| operation.name()).collect();
-        let expected = ["DescribeKey", "GetKeyRotationStatus", "ListAliases", "ListKeyRotations", "ListKeys"];
+        let expected =
+            ["DescribeKey", "GetKeyRotationStatus", "ListAliases", "ListKeyRotations", "ListKeys", "ListResourceTags"];
         assert_eq!(names, expected);
     }
 

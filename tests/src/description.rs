@@ -24,6 +24,10 @@ pub struct FleetDescription {
     pub partition: String,
     /// Largest page that the server gives, whatever `Limit` asks for. Default: what the operation allows.
     pub page_size: Option<usize>,
+    /// DynamoDB tables that exist, each with the key attributes `pk` and `sk`. Default none.
+    pub tables: Vec<String>,
+    /// Items on a page of `Query`, at most. Default: as many as 1 MB holds.
+    pub table_page_size: Option<usize>,
     /// How long each call takes, faults included. Default 0.
     pub latency_ms: u64,
     /// The keys, in the order in which `ListKeys` gives them.
@@ -41,6 +45,8 @@ impl Default for FleetDescription {
             region: "us-east-1".to_owned(),
             partition: "aws".to_owned(),
             page_size: None,
+            tables: Vec::new(),
+            table_page_size: None,
             latency_ms: 0,
             keys: Vec::new(),
             unassociated_aliases: Vec::new(),

@@ -101,7 +101,7 @@ pub(crate) fn answer(
         (Operation::ListKeyRotations, Some(key)) => list_key_rotations(&key, &pager)?,
         (Operation::ListResourceTags, Some(key)) => list_resource_tags(&key, &pager)?,
         (Operation::GetKeyPolicy, Some(key)) => get_key_policy(model, &key, request)?,
-        (Operation::Publish, _) | (_, None) => return Err(unknown_operation()),
+        _ => return Err(unknown_operation()),
     };
     if let Some(key) = key {
         reshape(&mut answer, key.entry, operation);

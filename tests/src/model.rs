@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use crate::description::{DescriptionError, FleetDescription, KeyDescription};
-use crate::faults::Fault;
-use crate::operation::Operation;
+use crate::faults::{Fault, FaultKind};
+use crate::operation::{Operation, Service};
 
 const GENERATED: &str = "00000000-0000-4000-8000-";
 const GENERATED_MULTI_REGION: &str = "mrk-";
@@ -40,6 +40,9 @@ impl Model {
     pub(crate) fn new(description: FleetDescription) -> Result<Self, DescriptionError> {
         if description.page_size == Some(0) {
             return Err(DescriptionError::new("page_size", "must be 1 or more"));
+        }
+        if description.table_page_size == Some(0) {
+            return Err(DescriptionError::new("table_page_size", "must be 1 or more"));
         }
         for (operation, fault) in &description.faults {
             check_fault(&format!("faults.{operation}"), *operation, fault)?;
@@ -205,8 +208,8 @@ fn check_entry(field: &str, entry: &KeyDescription) -> Result<(), DescriptionErr
         }
         check_fault(&name, *operation, fault)?;
     }
-    if entry.omit.contains_key(&Operation::Publish) || entry.replace.contains_key(&Operation::Publish) {
-        return invalid("omit", "and `replace` do not go with `Publish`");
+    if let Some(operation) = entry.omit.keys().chain(entry.replace.keys()).find(|it| it.service() != Service::Kms) {
+        return invalid("omit", &format!("and `replace` do not go with `{operation}`"));
     }
     if let Some((operation, _)) = entry.replace.iter().find(|(_, value)| !value.is_object()) {
         return invalid(&format!("replace.{operation}"), "must be an object");
@@ -217,6 +220,9 @@ fn check_entry(field: &str, entry: &KeyDescription) -> Result<(), DescriptionErr
 fn check_fault(field: &str, operation: Operation, fault: &Fault) -> Result<(), DescriptionError> {
     if fault.kind.is_of_pages() && !operation.is_list() {
         return Err(DescriptionError::new(field, "this kind goes with operations that list"));
+    }
+    if fault.kind == FaultKind::Unprocessed && operation != Operation::BatchWriteItem {
+        return Err(DescriptionError::new(field, "this kind goes with `BatchWriteItem` only"));
     }
     Ok(())
 }

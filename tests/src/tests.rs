@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{Fleet, FleetDescription, generated_key_id};
 
+mod dynamodb;
+
 struct Reply {
     status: u16,
     head: String,
@@ -486,6 +488,14 @@ fn names_the_wrong_field() {
         (json!({"keys": [{"count": 2, "aliases": ["alias/a"]}]}), "keys[0].aliases: "),
         (json!({"keys": [{"aliases": ["a"]}]}), "keys[0].aliases[0]: `a`"),
         (json!({"page_size": 0}), "page_size: "),
+        (json!({"table_page_size": 0}), "table_page_size: "),
+        (json!({"faults": {"PutItem": "unprocessed"}}), "faults.PutItem: "),
+        (
+            json!({"faults": {"BatchWriteItem": {"kind": "denied", "processed": 1}}}),
+            "faults.BatchWriteItem: `processed`",
+        ),
+        (json!({"keys": [{"faults": {"GetItem": "denied"}}]}), "keys[0].faults.GetItem: "),
+        (json!({"keys": [{"omit": {"PutItem": ["Item"]}}]}), "keys[0].omit: "),
     ] {
         let problem = problem(description);
         assert!(problem.contains(expected), "{problem}");
