@@ -67,6 +67,11 @@ pub trait Check<const N: usize>: Sized {
     /// Judges one key that the rules for every control leave to the function. The verdicts stand in the order of
     /// [`CONTROLS`](Self::CONTROLS). No error comes out: what cannot be read is a verdict too.
     fn evaluate(&self, run: &Self::Run, kms: &Kms, key: &Key, now: Timestamp) -> impl Future<Output = [Verdict; N]>;
+
+    /// What the check measured during the run, beside what is measured of every run.
+    fn measured(&self, _run: &Self::Run) -> Vec<metrics::Samples> {
+        Vec::new()
+    }
 }
 
 /// What a run finds when it begins.
@@ -166,7 +171,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
                 now: judged_at,
                 until: time.evaluated,
             };
-            self.evaluate(&kms, &scene, &inventory, &mut report).await;
+            let samples = self.evaluate(&kms, &scene, &inventory, &mut report).await;
             name_by_aliases(&kms, time.named, &mut report).await;
             if let Some(digest) = Digest::of(&report, &location) {
                 report.alerts.new = digest.new;
@@ -175,7 +180,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
                     report.alerts.messages_published = 1;
                 }
             }
-            self.tell(&report, &kms, now, clock_now() - clock);
+            self.tell(&report, &kms, &samples, now, clock_now() - clock);
         }
         Ok(Response { report: report.for_response(), batch_item_failures: request.batch.map(|batch| batch.failures) })
     }
@@ -197,7 +202,13 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
     }
 
     /// Judges the keys, many at a time, until all are judged or time runs short.
-    async fn evaluate(&self, kms: &Kms, scene: &Scene<'_>, inventory: &Inventory, report: &mut Report) {
+    async fn evaluate(
+        &self,
+        kms: &Kms,
+        scene: &Scene<'_>,
+        inventory: &Inventory,
+        report: &mut Report,
+    ) -> Vec<metrics::Samples> {
         let run = self.check.begin(scene).await;
         let judged = futures::stream::iter(inventory.candidates(scene.location))
             .map(|candidate| self.judge(&run, kms, candidate, scene.now))
@@ -215,6 +226,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         if report.keys_not_reached > 0 {
             tracing::warn!(keys_not_reached = report.keys_not_reached, "time ran short");
         }
+        self.check.measured(&run)
     }
 
     /// The verdicts about one key; `None` if it was listed and is gone since.
@@ -243,7 +255,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         (!gone).then_some((key, verdicts))
     }
 
-    fn tell(&self, report: &Report, kms: &Kms, now: Timestamp, took: Duration) {
+    fn tell(&self, report: &Report, kms: &Kms, samples: &[metrics::Samples], now: Timestamp, took: Duration) {
         let run_duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             function = C::FUNCTION,
@@ -258,7 +270,8 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         );
         let measured =
             metrics::Measured { at: now, kms_calls: kms.calls(), kms_throttles: kms.throttles(), run_duration_ms };
-        for line in metrics::lines(report, measured, self.level) {
+        let samples = metrics::lines_of(samples, C::FUNCTION, now, self.level);
+        for line in metrics::lines(report, measured, self.level).into_iter().chain(samples) {
             #[expect(clippy::print_stdout, reason = "Lambda takes metrics from standard output, as bare JSON lines")]
             {
                 println!("{line}");
