@@ -5,9 +5,12 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_kms::error::ProvideErrorMetadata;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+
+use crate::kms::chain;
 
 /// The SDK sets a connect time-out only. The others are many times what AWS needs on a bad day.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -24,6 +27,15 @@ pub fn timeouts(attempt: Duration, operation: Duration) -> TimeoutConfig {
         .operation_attempt_timeout(attempt)
         .operation_timeout(operation)
         .build()
+}
+
+/// What AWS or the transport said of a failed call, in one line.
+pub fn in_words<E: ProvideErrorMetadata + std::error::Error>(error: &E) -> String {
+    match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        _ => chain(error),
+    }
 }
 
 /// The configuration that all service clients start from.
