@@ -55,6 +55,8 @@ pub enum Operation {
     Encrypt(Cryptography),
     /// `GenerateMac`.
     GenerateMac(Cryptography),
+    /// `GetKeyLastUsage`.
+    GetKeyLastUsage,
     /// `GetKeyPolicy`.
     GetKeyPolicy,
     /// `GetKeyRotationStatus`.
@@ -93,9 +95,10 @@ type RequestQuota = (&'static str, f64);
 
 impl Operation {
     /// The operations that have a quota of their own.
-    const WITH_OWN_QUOTA: [Self; 8] = [
+    const WITH_OWN_QUOTA: [Self; 9] = [
         Self::DescribeCustomKeyStores,
         Self::DescribeKey,
+        Self::GetKeyLastUsage,
         Self::GetKeyPolicy,
         Self::GetKeyRotationStatus,
         Self::ListAliases,
@@ -112,6 +115,7 @@ impl Operation {
             Self::DescribeKey => "DescribeKey",
             Self::Encrypt(_) => "Encrypt",
             Self::GenerateMac(_) => "GenerateMac",
+            Self::GetKeyLastUsage => "GetKeyLastUsage",
             Self::GetKeyPolicy => "GetKeyPolicy",
             Self::GetKeyRotationStatus => "GetKeyRotationStatus",
             Self::ListAliases => "ListAliases",
@@ -131,7 +135,7 @@ impl Operation {
             Self::GetKeyPolicy | Self::GetKeyRotationStatus => 1_000.0,
             Self::ListAliases | Self::ListKeys => 500.0,
             Self::ListKeyRotations => 100.0,
-            Self::DescribeCustomKeyStores => 5.0,
+            Self::DescribeCustomKeyStores | Self::GetKeyLastUsage => 5.0,
             Self::Decrypt(key)
             | Self::Encrypt(key)
             | Self::GenerateMac(key)
@@ -226,7 +230,7 @@ impl Kms {
             self.counts.calls.fetch_add(1, Ordering::Relaxed);
             let failure = match request(&self.client).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => failure(operation, &error),
+                Err(error) => failure(operation.name(), &error),
             };
             if failure.cause == Cause::Throttled {
                 self.counts.throttles.fetch_add(1, Ordering::Relaxed);
@@ -436,7 +440,8 @@ fn pace(per_second: f64) -> Quota {
     Quota::with_period(interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(burst)
 }
 
-fn failure<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Failure
+/// What kind of failure an operation ended with, of KMS or of another service.
+pub fn failure<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -452,7 +457,7 @@ where
         None if error.as_service_error().is_some() => String::new(),
         None => chain(error),
     };
-    Failure { operation: operation.name(), cause, code: error.code().map(str::to_owned), message }
+    Failure { operation, cause, code: error.code().map(str::to_owned), message }
 }
 
 /// KMS does not model denial and throttling: only the code tells.
@@ -537,6 +542,7 @@ mod tests {
             "DescribeKey",
             "Encrypt",
             "GenerateMac",
+            "GetKeyLastUsage",
             "GetKeyPolicy",
             "GetKeyRotationStatus",
             "ListAliases",

@@ -1,6 +1,7 @@
 //! The one handler shape of all functions: event, inventory, facts, evaluation, report, alert, response.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -68,6 +69,24 @@ pub trait Check<const N: usize>: Sized {
     /// [`CONTROLS`](Self::CONTROLS). No error comes out: what cannot be read is a verdict too.
     fn evaluate(&self, run: &Self::Run, kms: &Kms, key: &Key, now: Timestamp) -> impl Future<Output = [Verdict; N]>;
 
+    /// Do these verdicts wait for a call that has to come last, for its quota is too small for all keys?
+    fn is_provisional(_verdicts: &[Verdict; N]) -> bool {
+        false
+    }
+
+    /// Judges a key again whose verdicts are provisional, once all keys are judged. Where time runs out before that, the
+    /// provisional verdicts stand.
+    fn finish(
+        &self,
+        _run: &Self::Run,
+        _kms: &Kms,
+        _key: &KeyIdentity,
+        provisional: [Verdict; N],
+        _now: Timestamp,
+    ) -> impl Future<Output = [Verdict; N]> {
+        future::ready(provisional)
+    }
+
     /// What the check measured during the run, beside what is measured of every run.
     fn measured(&self, _run: &Self::Run) -> Vec<metrics::Samples> {
         Vec::new()
@@ -83,6 +102,8 @@ pub struct Scene<'a> {
     pub settings: &'a Settings,
     /// Partition, Region and account that the run covers.
     pub location: &'a Location,
+    /// The keys of the run.
+    pub inventory: &'a Inventory,
     /// Instant that everything is judged for.
     pub now: Timestamp,
     /// When the evaluation has to be done.
@@ -168,10 +189,11 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
                 config: self.config,
                 settings: self.settings,
                 location: &location,
+                inventory: &inventory,
                 now: judged_at,
                 until: time.evaluated,
             };
-            let samples = self.evaluate(&kms, &scene, &inventory, &mut report).await;
+            let samples = self.evaluate(&kms, &scene, &mut report).await;
             name_by_aliases(&kms, time.named, &mut report).await;
             if let Some(digest) = Digest::of(&report, &location) {
                 report.alerts.new = digest.new;
@@ -202,31 +224,59 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
     }
 
     /// Judges the keys, many at a time, until all are judged or time runs short.
-    async fn evaluate(
-        &self,
-        kms: &Kms,
-        scene: &Scene<'_>,
-        inventory: &Inventory,
-        report: &mut Report,
-    ) -> Vec<metrics::Samples> {
+    async fn evaluate(&self, kms: &Kms, scene: &Scene<'_>, report: &mut Report) -> Vec<metrics::Samples> {
+        let inventory = scene.inventory;
         let run = self.check.begin(scene).await;
         let judged = futures::stream::iter(inventory.candidates(scene.location))
             .map(|candidate| self.judge(&run, kms, candidate, scene.now))
             .buffer_unordered(KEYS_AT_A_TIME);
         let mut judged = pin!(judged);
         let mut reached = 0;
+        let mut provisional = Vec::new();
         while let Ok(Some(result)) = timeout_at(scene.until, judged.next()).await {
             reached += 1;
-            if let Some((key, verdicts)) = result {
-                report.add(&key, C::CONTROLS, verdicts);
+            match result {
+                Some((key, verdicts)) if C::is_provisional(&verdicts) => provisional.push((key, verdicts)),
+                Some((key, verdicts)) => report.add(&key, C::CONTROLS, verdicts),
+                None => {}
             }
         }
+        self.finish(&run, kms, scene, provisional, report).await;
         report.keys_not_reached = inventory.count().saturating_sub(reached) as u64;
         report.complete = inventory.complete && report.keys_not_reached == 0;
         if report.keys_not_reached > 0 {
             tracing::warn!(keys_not_reached = report.keys_not_reached, "time ran short");
         }
         self.check.measured(&run)
+    }
+
+    /// Judges the keys again whose verdicts are provisional, as far as time allows.
+    async fn finish(
+        &self,
+        run: &C::Run,
+        kms: &Kms,
+        scene: &Scene<'_>,
+        provisional: Vec<(KeyIdentity, [Verdict; N])>,
+        report: &mut Report,
+    ) {
+        let mut finished: BTreeMap<usize, [Verdict; N]> = BTreeMap::new();
+        {
+            let keys = futures::stream::iter(provisional.iter().enumerate())
+                .map(async |(place, (key, verdicts))| {
+                    (place, self.check.finish(run, kms, key, verdicts.clone(), scene.now).await)
+                })
+                .buffer_unordered(KEYS_AT_A_TIME);
+            let mut keys = pin!(keys);
+            while let Ok(Some((place, verdicts))) = timeout_at(scene.until, keys.next()).await {
+                finished.insert(place, verdicts);
+            }
+        }
+        for (place, (key, provisional)) in provisional.into_iter().enumerate() {
+            let verdicts = finished.remove(&place).unwrap_or(provisional);
+            if !(scene.inventory.lists(&key.id) && is_gone(&verdicts)) {
+                report.add(&key, C::CONTROLS, verdicts);
+            }
+        }
     }
 
     /// The verdicts about one key; `None` if it was listed and is gone since.
@@ -251,7 +301,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
                 }
             },
         };
-        let gone = source == Source::Listed && verdicts.iter().any(|verdict| verdict.reason == NOT_FOUND);
+        let gone = source == Source::Listed && is_gone(&verdicts);
         (!gone).then_some((key, verdicts))
     }
 
@@ -278,6 +328,10 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
             }
         }
     }
+}
+
+fn is_gone(verdicts: &[Verdict]) -> bool {
+    verdicts.iter().any(|verdict| verdict.reason == NOT_FOUND)
 }
 
 /// Names the findings' keys by their aliases. Without an answer they go by their ARN.

@@ -71,6 +71,24 @@ impl Environment {
         })
     }
 
+    /// A number within a range, decimals allowed, or `default` if the variable is not set.
+    ///
+    /// # Errors
+    /// The value is no number or is out of range.
+    pub fn decimal(
+        &self,
+        variable: &'static str,
+        default: f64,
+        allowed: RangeInclusive<f64>,
+    ) -> Result<f64, InvalidConfiguration> {
+        let Some(value) = self.get(variable) else { return Ok(default) };
+        value.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(|| InvalidConfiguration::Value {
+            variable,
+            value: value.to_owned(),
+            allowed: format!("a number from {} to {}", allowed.start(), allowed.end()),
+        })
+    }
+
     /// Comma-separated key names; none if the variable is not set.
     ///
     /// # Errors
@@ -199,6 +217,18 @@ mod tests {
         let settings = Settings::read(&environment(&variables)).unwrap();
         assert_eq!(settings.monitored_keys, [KeyName::parse("alias/a").unwrap(), KeyName::parse("1234-ab").unwrap()]);
         assert_eq!(settings.excluded_keys, [KeyName::parse("alias/b").unwrap()]);
+    }
+
+    #[test]
+    fn decimals() {
+        let read = |value: &str| environment(&[("THRESHOLD", value)]).decimal("THRESHOLD", 0.9, 0.0..=1.0);
+        for (value, expected) in [("", 0.9), ("0", 0.0), ("0.95", 0.95), ("1", 1.0), ("5e-1", 0.5)] {
+            assert_eq!(read(value), Ok(expected));
+        }
+        for value in ["-0.1", "1.01", "NaN", "inf", "high"] {
+            let error = read(value).unwrap_err().to_string();
+            assert_eq!(error, format!("`THRESHOLD` is `{value}`; it must be a number from 0 to 1"));
+        }
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Verdict {
         Self::new(Compliance::NotApplicable, reason)
     }
 
+    /// It is not known whether the key does.
+    pub fn insufficient_data(reason: &'static str) -> Self {
+        Self::new(Compliance::InsufficientData, reason)
+    }
+
     fn new(compliance: Compliance, reason: &'static str) -> Self {
         Self {
             compliance,
