@@ -1,6 +1,7 @@
 //! The one handler shape of all functions: event, inventory, facts, evaluation, report, ledger, alert, response.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -74,6 +75,29 @@ pub trait Check<const N: usize>: Sized {
     /// Judges one key that the rules for every control leave to the function. The verdicts stand in the order of
     /// [`CONTROLS`](Self::CONTROLS). No error comes out: what cannot be read is a verdict too.
     fn evaluate(&self, run: &Self::Run, kms: &Kms, key: &Key, now: Timestamp) -> impl Future<Output = [Verdict; N]>;
+
+    /// Do these verdicts wait for a call that has to come last, for its quota is too small for all keys?
+    fn is_provisional(_verdicts: &[Verdict; N]) -> bool {
+        false
+    }
+
+    /// Judges a key again whose verdicts are provisional, once all keys are judged. Where time runs out before that, the
+    /// provisional verdicts stand.
+    fn finish(
+        &self,
+        _run: &Self::Run,
+        _kms: &Kms,
+        _key: &KeyIdentity,
+        provisional: [Verdict; N],
+        _now: Timestamp,
+    ) -> impl Future<Output = [Verdict; N]> {
+        future::ready(provisional)
+    }
+
+    /// What the check measured during the run, beside what is measured of every run.
+    fn measured(&self, _run: &Self::Run) -> Vec<metrics::Samples> {
+        Vec::new()
+    }
 }
 
 /// What a run finds when it begins.
@@ -85,6 +109,8 @@ pub struct Scene<'a> {
     pub settings: &'a Settings,
     /// Partition, Region and account that the run covers.
     pub location: &'a Location,
+    /// The keys of the run.
+    pub inventory: &'a Inventory,
     /// Instant that everything is judged for.
     pub now: Timestamp,
     /// When the evaluation has to be done.
@@ -107,7 +133,7 @@ pub struct Response {
 pub async fn serve<C: Check<N>, const N: usize>() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::of_process();
     logging::start(&environment);
-    let config = client::sdk_config().await;
+    let config = client::sdk_config().load().await;
     // A wrong setting fails each invocation: Lambda shows an error of the start-up only in the log.
     let function = Function::<C, N>::new(&environment, config);
     let function = &function;
@@ -208,6 +234,7 @@ struct Run<'a, C, const N: usize> {
 struct Judged<const N: usize> {
     key: KeyIdentity,
     verdicts: [Verdict; N],
+    source: Source,
     /// Values of the tags that exempt the key, by control. They are read for keys with a finding only.
     tags: Option<Result<BTreeMap<String, String>, Failure>>,
     scope: Scope,
@@ -222,6 +249,20 @@ enum Scope {
     Gone,
     /// The run was not to look at the key.
     NotSeen,
+}
+
+impl<const N: usize> Judged<N> {
+    /// What follows from the verdicts.
+    async fn of(kms: &Kms, key: KeyIdentity, verdicts: [Verdict; N], source: Source) -> Self {
+        let scope = match source {
+            Source::OutOfScope(_) => Scope::NotSeen,
+            Source::Listed if verdicts.iter().any(|verdict| verdict.reason == NOT_FOUND) => Scope::Gone,
+            _ => Scope::Seen,
+        };
+        let has_finding = verdicts.iter().any(|verdict| verdict.compliance == Compliance::NonCompliant);
+        let tags = if has_finding { Some(exempting_tags(kms, &key.id).await) } else { None };
+        Self { key, verdicts, source, tags, scope }
+    }
 }
 
 impl<C: Check<N>, const N: usize> Run<'_, C, N> {
@@ -261,12 +302,12 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         let inventory = timeout_at(time.evaluated, inventory)
             .await
             .unwrap_or_else(|_| Err(RunError::ListKeysFailed("the time of the invocation ran out".to_owned())))?;
-        let scene = Scene { config, settings, location, now: judged_at, until: time.evaluated };
-        self.evaluate(&kms, &scene, &inventory, &mut report, &mut ledger).await;
+        let scene = Scene { config, settings, location, inventory: &inventory, now: judged_at, until: time.evaluated };
+        let samples = self.evaluate(&kms, &scene, &mut report, &mut ledger).await;
         name_by_aliases(&kms, time.named, &mut report).await;
         ledger.exempt(&mut report.findings, judged_at);
         report.alerts = self.tell_the_team(&report, ledger, evaluated_at, table.zip(lease)).await?;
-        self.tell_operations(&report, &kms);
+        self.tell_operations(&report, &kms, &samples);
         Ok(report)
     }
 
@@ -275,10 +316,10 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         &self,
         kms: &Kms,
         scene: &Scene<'_>,
-        inventory: &Inventory,
         report: &mut Report,
         ledger: &mut Ledger,
-    ) {
+    ) -> Vec<metrics::Samples> {
+        let inventory = scene.inventory;
         let run = self.function.check.begin(scene).await;
         let judged = futures::stream::iter(inventory.candidates(scene.location))
             .map(|candidate| self.judge(&run, kms, candidate, scene.now))
@@ -286,13 +327,9 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         let mut judged = pin!(judged);
         let mut reached = 0;
         let mut tags_failed: Option<(u64, Failure)> = None;
-        while let Ok(Some(Judged { key, verdicts, tags, scope })) = timeout_at(scene.until, judged.next()).await {
-            reached += 1;
+        let mut take = |Judged { key, verdicts, tags, scope, .. }: Judged<N>| {
             match scope {
-                Scope::Gone => {
-                    ledger.gone(&key.arn);
-                    continue;
-                }
+                Scope::Gone => return ledger.gone(&key.arn),
                 Scope::Seen => ledger.saw(&key.arn, C::CONTROLS, &verdicts),
                 Scope::NotSeen => {}
             }
@@ -301,6 +338,19 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
                 None
             });
             report.add(&key, C::CONTROLS, verdicts, tags.as_ref());
+        };
+        let mut provisional = Vec::new();
+        while let Ok(Some(judged)) = timeout_at(scene.until, judged.next()).await {
+            reached += 1;
+            if C::is_provisional(&judged.verdicts) {
+                provisional.push(judged);
+            } else {
+                take(judged);
+            }
+        }
+        let mut finished = self.finish(&run, kms, scene, &provisional).await;
+        for (place, judged) in provisional.into_iter().enumerate() {
+            take(finished.remove(&place).unwrap_or(judged));
         }
         report.keys_not_reached = inventory.count().saturating_sub(reached) as u64;
         report.complete = inventory.complete && report.keys_not_reached == 0;
@@ -313,6 +363,29 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         if let Some((keys, failure)) = tags_failed {
             tracing::warn!(keys, %failure, "exemptions could not be read: they stand as they were last read");
         }
+        self.function.check.measured(&run)
+    }
+
+    /// Judges the keys again whose verdicts are provisional, as far as time allows; by their place among them.
+    async fn finish(
+        &self,
+        run: &C::Run,
+        kms: &Kms,
+        scene: &Scene<'_>,
+        provisional: &[Judged<N>],
+    ) -> BTreeMap<usize, Judged<N>> {
+        let keys = futures::stream::iter(provisional.iter().enumerate())
+            .map(async |(place, Judged { key, verdicts, source, .. })| {
+                let verdicts = self.function.check.finish(run, kms, key, verdicts.clone(), scene.now).await;
+                (place, Judged::of(kms, key.clone(), verdicts, source.clone()).await)
+            })
+            .buffer_unordered(KEYS_AT_A_TIME);
+        let mut keys = pin!(keys);
+        let mut finished = BTreeMap::new();
+        while let Ok(Some((place, judged))) = timeout_at(scene.until, keys.next()).await {
+            finished.insert(place, judged);
+        }
+        finished
     }
 
     async fn judge(&self, run: &C::Run, kms: &Kms, candidate: Candidate, now: Timestamp) -> Judged<N> {
@@ -330,14 +403,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
                 }
             },
         };
-        let scope = match source {
-            Source::OutOfScope(_) => Scope::NotSeen,
-            Source::Listed if verdicts.iter().any(|verdict| verdict.reason == NOT_FOUND) => Scope::Gone,
-            _ => Scope::Seen,
-        };
-        let has_finding = verdicts.iter().any(|verdict| verdict.compliance == Compliance::NonCompliant);
-        let tags = if has_finding { Some(exempting_tags(kms, &key.id).await) } else { None };
-        Judged { key, verdicts, tags, scope }
+        Judged::of(kms, key, verdicts, source).await
     }
 
     /// Tells the team what changed, and the ledger what the team was told.
@@ -380,7 +446,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         Ok(alerts)
     }
 
-    fn tell_operations(&self, report: &Report, kms: &Kms) {
+    fn tell_operations(&self, report: &Report, kms: &Kms, samples: &[metrics::Samples]) {
         let took = monotonic() - self.time.start;
         let run_duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
@@ -396,7 +462,8 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         );
         let measured =
             metrics::Measured { at: self.now, kms_calls: kms.calls(), kms_throttles: kms.throttles(), run_duration_ms };
-        for line in metrics::lines(report, measured, &self.function.level) {
+        let samples = metrics::lines_of(samples, C::FUNCTION, self.now, &self.function.level);
+        for line in metrics::lines(report, measured, &self.function.level).into_iter().chain(samples) {
             #[expect(clippy::print_stdout, reason = "Lambda takes metrics from standard output, as bare JSON lines")]
             {
                 println!("{line}");

@@ -1,7 +1,7 @@
 //! Settings from the environment. A setting that is missing or does not parse fails every invocation, and the error
 //! names the variable, the value and what is allowed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -71,6 +71,24 @@ impl Environment {
         })
     }
 
+    /// A number within a range, decimals allowed, or `default` if the variable is not set.
+    ///
+    /// # Errors
+    /// The value is no number or is out of range.
+    pub fn decimal(
+        &self,
+        variable: &'static str,
+        default: f64,
+        allowed: RangeInclusive<f64>,
+    ) -> Result<f64, InvalidConfiguration> {
+        let Some(value) = self.get(variable) else { return Ok(default) };
+        value.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(|| InvalidConfiguration::Value {
+            variable,
+            value: value.to_owned(),
+            allowed: format!("a number from {} to {}", allowed.start(), allowed.end()),
+        })
+    }
+
     /// Comma-separated key names; none if the variable is not set.
     ///
     /// # Errors
@@ -87,6 +105,24 @@ impl Environment {
                 })
             })
             .collect()
+    }
+
+    /// Comma-separated key ARNs; none if the variable is not set.
+    ///
+    /// # Errors
+    /// One of them is no key ARN.
+    pub fn key_arns(&self, variable: &'static str) -> Result<BTreeSet<String>, InvalidConfiguration> {
+        let is_key_arn = |name: &str| name.contains(":key/") && KeyName::parse(name).is_some();
+        let Some(value) = self.get(variable) else { return Ok(BTreeSet::new()) };
+        let arns = value.split(',').map(str::trim).filter(|arn| !arn.is_empty());
+        arns.map(|arn| {
+            is_key_arn(arn).then(|| arn.to_owned()).ok_or_else(|| InvalidConfiguration::Value {
+                variable,
+                value: arn.to_owned(),
+                allowed: "a comma-separated list of key ARNs".to_owned(),
+            })
+        })
+        .collect()
     }
 }
 
@@ -200,6 +236,30 @@ mod tests {
         let settings = Settings::read(&environment(&variables)).unwrap();
         assert_eq!(settings.monitored_keys, [KeyName::parse("alias/a").unwrap(), KeyName::parse("1234-ab").unwrap()]);
         assert_eq!(settings.excluded_keys, [KeyName::parse("alias/b").unwrap()]);
+    }
+
+    #[test]
+    fn decimals() {
+        let read = |value: &str| environment(&[("THRESHOLD", value)]).decimal("THRESHOLD", 0.9, 0.0..=1.0);
+        for (value, expected) in [("", 0.9), ("0", 0.0), ("0.95", 0.95), ("1", 1.0), ("5e-1", 0.5)] {
+            assert_eq!(read(value), Ok(expected));
+        }
+        for value in ["-0.1", "1.01", "NaN", "inf", "high"] {
+            let error = read(value).unwrap_err().to_string();
+            assert_eq!(error, format!("`THRESHOLD` is `{value}`; it must be a number from 0 to 1"));
+        }
+    }
+
+    #[test]
+    fn key_arns_are_arns_of_keys() {
+        let (a, b) = ("arn:aws:kms:us-east-1:123456789012:key/a", "arn:aws-cn:kms:cn-north-1:123456789012:key/mrk-b");
+        let read = |value: &str| environment(&[("PROBE_KEYS", value)]).key_arns("PROBE_KEYS");
+        assert_eq!(read(&format!(" {a} ,{b},, ")), Ok(BTreeSet::from([a.to_owned(), b.to_owned()])));
+        assert_eq!(read(" "), Ok(BTreeSet::new()));
+        for bad in ["1234-ab", "alias/a", "arn:aws:kms:us-east-1:123456789012:alias/a", "arn:aws:s3:::key/a"] {
+            let error = read(&format!("{a},{bad}")).unwrap_err().to_string();
+            assert_eq!(error, format!("`PROBE_KEYS` is `{bad}`; it must be a comma-separated list of key ARNs"));
+        }
     }
 
     #[test]

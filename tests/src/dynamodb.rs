@@ -181,7 +181,7 @@ fn query(tables: &Tables, query: &Query, rules: Rules) -> Result<Value, ApiError
     let mut bytes = 0_usize;
     let mut last = None;
     let found = table(tables, &query.table_name)?
-        .range((pk.clone(), String::new())..)
+        .range(start.clone().unwrap_or_else(|| (pk.clone(), String::new()))..)
         .take_while(|(key, _)| key.0 == pk)
         .filter(|(key, item)| start.as_ref().is_none_or(|start| *key > start) && condition.holds(Some(item)));
     for (key, item) in found {

@@ -35,21 +35,23 @@ pub struct Fault {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// `AccessDeniedException`; of SNS `AuthorizationError` with status 403.
+    /// `AccessDeniedException`; of SNS `AuthorizationError`, of CloudWatch `AccessDenied`, both with status 403.
     Denied,
-    /// `ThrottlingException`; of SNS `Throttling`, of DynamoDB `ProvisionedThroughputExceededException`.
+    /// `ThrottlingException`; of SNS `Throttling`, of CloudWatch too, of DynamoDB
+    /// `ProvisionedThroughputExceededException`.
     Throttled,
-    /// `KMSInternalException`; of SNS `InternalError`, of DynamoDB `InternalServerError`.
+    /// `KMSInternalException`; of SNS `InternalError`, of DynamoDB `InternalServerError`, of CloudWatch
+    /// `InternalServiceError`.
     ServerError,
     /// The call is never answered.
     Hang,
-    /// Status 200 and a body that is neither JSON nor XML.
+    /// Status 200 and a body that is neither JSON nor XML nor CBOR.
     Garbled,
     /// Status 200 and a body that ends too early, whole as far as HTTP is concerned.
     Truncated,
     /// The connection is closed in the middle of the body.
     Cut,
-    /// `NotFoundException`; of SNS `NotFound` with status 404, of DynamoDB `ResourceNotFoundException`.
+    /// `NotFoundException`; of SNS `NotFound` with status 404, of DynamoDB and CloudWatch `ResourceNotFoundException`.
     NotFound,
     /// Any error: `status`, `code`, `message`.
     Error,
@@ -169,8 +171,13 @@ impl Fault {
             (FaultKind::Denied, Service::DynamoDb) => {
                 (400, "AccessDeniedException", denied("dynamodb", operation, resource))
             }
+            (FaultKind::Denied, Service::CloudWatch) => {
+                (403, "AccessDenied", denied("cloudwatch", operation, resource))
+            }
             (FaultKind::Denied, Service::Kms) => (400, "AccessDeniedException", denied("kms", operation, resource)),
-            (FaultKind::Throttled, Service::Sns) => (400, "Throttling", "Rate exceeded".to_owned()),
+            (FaultKind::Throttled, Service::Sns | Service::CloudWatch) => {
+                (400, "Throttling", "Rate exceeded".to_owned())
+            }
             (FaultKind::Throttled, Service::DynamoDb) => {
                 (400, "ProvisionedThroughputExceededException", "Throughput exceeds the current capacity".to_owned())
             }
@@ -178,13 +185,14 @@ impl Fault {
             (FaultKind::ServerError, _) => {
                 let code = match service {
                     Service::Sns => "InternalError",
+                    Service::CloudWatch => "InternalServiceError",
                     Service::DynamoDb => "InternalServerError",
                     Service::Kms => "KMSInternalException",
                 };
                 (self.status.unwrap_or(500), code, "An internal error occurred.".to_owned())
             }
             (FaultKind::NotFound, Service::Sns) => (404, "NotFound", "Topic does not exist".to_owned()),
-            (FaultKind::NotFound, Service::DynamoDb) => {
+            (FaultKind::NotFound, Service::DynamoDb | Service::CloudWatch) => {
                 (400, "ResourceNotFoundException", "Requested resource not found".to_owned())
             }
             (FaultKind::NotFound, Service::Kms) => {

@@ -14,9 +14,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use futures::stream::{self, StreamExt as _};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::calls::Calls;
+use crate::cloudwatch::{self, Reads};
 use crate::description::{DescriptionError, FleetDescription};
 use crate::dynamodb;
 use crate::error::ApiError;
@@ -188,6 +190,7 @@ struct Scene {
     model: Model,
     /// Calls so far that a fault was asked about, by operation and, for the faults of a key, key index.
     asked: Mutex<HashMap<(Operation, Option<u32>), u64>>,
+    reads: Mutex<Reads>,
 }
 
 impl FleetState {
@@ -203,7 +206,7 @@ impl FleetState {
 
 impl Scene {
     fn new(description: FleetDescription) -> Result<Self, DescriptionError> {
-        Ok(Self { model: Model::new(description)?, asked: Mutex::default() })
+        Ok(Self { model: Model::new(description)?, asked: Mutex::default(), reads: Mutex::default() })
     }
 
     /// The fault that hits this call.
@@ -253,6 +256,8 @@ async fn handle(
             Some(name) => dynamodb_call(&state, name, &body).await,
             None => kms_call(&state, target, &body).await,
         }
+    } else if let Some(name) = uri.path().strip_prefix(cloudwatch::PATH) {
+        cloudwatch_call(&state, name, &body).await
     } else if text("content-type").starts_with("application/x-www-form-urlencoded") {
         query_call(&state, &sns::parse_form(&body)).await
     } else {
@@ -308,6 +313,26 @@ async fn dynamodb_call(state: &FleetState, name: &str, body: &[u8]) -> Response 
     .await
 }
 
+async fn cloudwatch_call(state: &FleetState, name: &str, body: &[u8]) -> Response {
+    let scene = state.scene();
+    let Some(operation) = Operation::of(Service::CloudWatch, name) else {
+        lock(&state.calls).record_unknown(name.to_owned());
+        return respond(state, Service::CloudWatch, Err(kms::unknown_operation()), &Delivery::Whole);
+    };
+    lock(&state.calls).record(operation.name(), None);
+    let fault = scene.fault(operation, None);
+    let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
+    suffer(state, &scene, operation, "*", fault.as_ref(), || {
+        cloudwatch::answer(&scene.model, operation, body, &mut lock(&scene.reads), page_fault, wall_clock())
+    })
+    .await
+}
+
+#[expect(clippy::disallowed_methods, reason = "CloudWatch lists what was in use lately, by its own clock")]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}
+
 async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
     let scene = state.scene();
     let action = form.get("Action").map_or("", String::as_str);
@@ -329,13 +354,13 @@ async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
 }
 
 /// Answers after the fleet's latency as the fault will have it.
-async fn suffer(
+async fn suffer<T: Into<Bytes>>(
     state: &FleetState,
     scene: &Scene,
     operation: Operation,
     resource: &str,
     fault: Option<&Fault>,
-    answer: impl FnOnce() -> Result<String, ApiError>,
+    answer: impl FnOnce() -> Result<T, ApiError>,
 ) -> Response {
     let service = operation.service();
     let kind = fault.map(|fault| fault.kind);
@@ -354,29 +379,30 @@ async fn suffer(
     if let Some(error) = fault.and_then(|fault| fault.error(operation, resource)) {
         return respond(state, service, Err(error), &Delivery::Whole);
     }
-    let answer = answer();
+    let answer = answer().map(Into::into);
     if stop == Some(When::After) {
         match state.stop.leave_unanswered().await {}
     }
     match kind {
-        Some(FaultKind::Garbled) => respond(state, service, Ok("%$&! not an answer".to_owned()), &Delivery::Whole),
+        Some(FaultKind::Garbled) => respond(state, service, Ok("%$&! not an answer".into()), &Delivery::Whole),
         Some(FaultKind::Truncated) => respond(state, service, answer, &Delivery::Truncated),
         Some(FaultKind::Cut) => respond(state, service, answer, &Delivery::Cut),
         _ => respond(state, service, answer, &Delivery::Whole),
     }
 }
 
-fn respond(state: &FleetState, service: Service, answer: Result<String, ApiError>, delivery: &Delivery) -> Response {
+fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>, delivery: &Delivery) -> Response {
     let request_id = state.next_id();
-    let (status, body) = match (service, answer) {
+    let query_error = answer.as_ref().err().map(|error| error.code.clone());
+    let (status, mut body) = match (service, answer) {
         (_, Ok(body)) => (200, body),
+        (Service::CloudWatch, Err(error)) => (error.status, cloudwatch::render_error(&error).into()),
         (Service::Kms, Err(error)) => {
-            (error.status, json!({"__type": error.code, "message": error.message}).to_string())
+            (error.status, json!({"__type": error.code, "message": error.message}).to_string().into())
         }
-        (Service::DynamoDb, Err(error)) => (error.status, dynamodb::render_error(&error)),
-        (Service::Sns, Err(error)) => (error.status, sns::render_error(&error, &request_id)),
+        (Service::DynamoDb, Err(error)) => (error.status, dynamodb::render_error(&error).into()),
+        (Service::Sns, Err(error)) => (error.status, sns::render_error(&error, &request_id).into()),
     };
-    let mut body = Bytes::from(body);
     let length = body.len();
     let half = length.div_euclid(2);
     let body = match delivery {
@@ -398,12 +424,20 @@ fn respond(state: &FleetState, service: Service, answer: Result<String, ApiError
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let content_type = match service {
+        Service::CloudWatch => "application/cbor",
         Service::Kms => "application/x-amz-json-1.1",
         Service::DynamoDb => "application/x-amz-json-1.0",
         Service::Sns => "text/xml",
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if service == Service::CloudWatch {
+        headers.insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
+        // Where CloudWatch was spoken to in the query protocol before, callers know its errors by those codes.
+        if let Some(Ok(error)) = query_error.map(|code| HeaderValue::try_from(format!("{code};Sender"))) {
+            headers.insert("x-amzn-query-error", error);
+        }
+    }
     if matches!(delivery, Delivery::Cut) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }

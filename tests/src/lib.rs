@@ -1,9 +1,10 @@
 //! A simulated fleet of KMS keys: test equipment, not part of the product.
 //!
 //! [`Fleet`] serves a [`FleetDescription`] over KMS's JSON protocol, records what is published over SNS's query protocol,
-//! and keeps the items that the findings ledger writes over DynamoDB's. [`Function`] runs a function's real binary against it, under the Lambda Runtime API.
+//! keeps the items that the findings ledger writes over DynamoDB's, and gives the keys' usage over CloudWatch's. [`Function`] runs a function's real binary against it, under the Lambda Runtime API.
 
 mod calls;
+mod cloudwatch;
 pub mod description;
 mod dynamodb;
 mod error;

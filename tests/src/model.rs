@@ -41,6 +41,9 @@ impl Model {
         if description.page_size == Some(0) {
             return Err(DescriptionError::new("page_size", "must be 1 or more"));
         }
+        if description.metric_page_size == Some(0) {
+            return Err(DescriptionError::new("metric_page_size", "must be 1 or more"));
+        }
         if description.table_page_size == Some(0) {
             return Err(DescriptionError::new("table_page_size", "must be 1 or more"));
         }
@@ -201,6 +204,26 @@ fn check_entry(field: &str, entry: &KeyDescription) -> Result<(), DescriptionErr
     if entry.gone && entry.unlisted {
         return invalid("gone", "a key that is neither listed nor there is no key");
     }
+    for (operation, usage) in &entry.usage {
+        let name = format!("usage.{operation}");
+        if usage.start.as_second().rem_euclid(3600) != 0 {
+            return invalid(&format!("{name}.start"), "must be the beginning of an hour");
+        }
+        if usage.hourly.is_empty() == usage.repeat.is_empty() || usage.repeat.is_empty() != (usage.hours == 0) {
+            return invalid(&name, "takes either `hourly` or both `repeat` and `hours`");
+        }
+        if !(0.0..=1.0).contains(&usage.jitter) {
+            return invalid(&format!("{name}.jitter"), "must be from 0 to 1");
+        }
+        if usage.source_key_id.is_some() && operation != "ReEncrypt" {
+            return invalid(&format!("{name}.source_key_id"), "goes with `ReEncrypt` only");
+        }
+        if let Some(status) = &usage.status
+            && !["InternalError", "Forbidden", "PartialData"].contains(&status.code.as_str())
+        {
+            return invalid(&format!("{name}.status.code"), "must be InternalError, Forbidden or PartialData");
+        }
+    }
     for (operation, fault) in &entry.faults {
         let name = format!("{field}.faults.{operation}");
         if !operation.names_a_key() {
@@ -218,7 +241,12 @@ fn check_entry(field: &str, entry: &KeyDescription) -> Result<(), DescriptionErr
 }
 
 fn check_fault(field: &str, operation: Operation, fault: &Fault) -> Result<(), DescriptionError> {
-    if fault.kind.is_of_pages() && !operation.is_list() {
+    let has_such_pages = match operation.service() {
+        // A page of CloudWatch's is the last one by having no token.
+        Service::CloudWatch => fault.kind != FaultKind::NoMarker,
+        _ => operation.is_list(),
+    };
+    if fault.kind.is_of_pages() && !has_such_pages {
         return Err(DescriptionError::new(field, "this kind goes with operations that list"));
     }
     if fault.kind == FaultKind::Unprocessed && operation != Operation::BatchWriteItem {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 /// The services that the fleet answers for, each in its own protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Service {
+    CloudWatch,
     DynamoDb,
     Kms,
     Sns,
@@ -21,11 +22,14 @@ pub enum Operation {
     DeleteItem,
     DescribeKey,
     GetItem,
+    GetKeyLastUsage,
     GetKeyPolicy,
     GetKeyRotationStatus,
+    GetMetricData,
     ListAliases,
     ListKeyRotations,
     ListKeys,
+    ListMetrics,
     ListResourceTags,
     Publish,
     PutItem,
@@ -33,16 +37,19 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::BatchWriteItem,
         Self::DeleteItem,
         Self::DescribeKey,
         Self::GetItem,
+        Self::GetKeyLastUsage,
         Self::GetKeyPolicy,
         Self::GetKeyRotationStatus,
+        Self::GetMetricData,
         Self::ListAliases,
         Self::ListKeyRotations,
         Self::ListKeys,
+        Self::ListMetrics,
         Self::ListResourceTags,
         Self::Publish,
         Self::PutItem,
@@ -56,11 +63,14 @@ impl Operation {
             Self::DeleteItem => "DeleteItem",
             Self::DescribeKey => "DescribeKey",
             Self::GetItem => "GetItem",
+            Self::GetKeyLastUsage => "GetKeyLastUsage",
             Self::GetKeyPolicy => "GetKeyPolicy",
             Self::GetKeyRotationStatus => "GetKeyRotationStatus",
+            Self::GetMetricData => "GetMetricData",
             Self::ListAliases => "ListAliases",
             Self::ListKeyRotations => "ListKeyRotations",
             Self::ListKeys => "ListKeys",
+            Self::ListMetrics => "ListMetrics",
             Self::ListResourceTags => "ListResourceTags",
             Self::Publish => "Publish",
             Self::PutItem => "PutItem",
@@ -80,6 +90,7 @@ impl Operation {
     pub(crate) fn service(self) -> Service {
         match self {
             Self::BatchWriteItem | Self::DeleteItem | Self::GetItem | Self::PutItem | Self::Query => Service::DynamoDb,
+            Self::GetMetricData | Self::ListMetrics => Service::CloudWatch,
             Self::Publish => Service::Sns,
             _ => Service::Kms,
         }

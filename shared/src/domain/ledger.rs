@@ -536,3 +536,6 @@ impl Record {
 fn key_gone() -> Resolution {
     Resolution { compliance: None, reason: Cow::Borrowed("key_gone"), detail: "the key is no more".to_owned() }
 }
+
+#[cfg(test)]
+mod tests;
