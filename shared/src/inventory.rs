@@ -34,6 +34,8 @@ pub enum Source {
     Named,
     /// The verdict stands already; no call is made for the key.
     Settled(Box<Verdict>),
+    /// The settings keep the run from looking at the key at all. What is known of it stays as it is.
+    OutOfScope(Box<Verdict>),
 }
 
 /// The keys of one run.
@@ -41,9 +43,13 @@ pub enum Source {
 /// A key ID is all that is held of a key that waits its turn, some 70 bytes.
 #[derive(Debug)]
 pub struct Inventory {
+    /// In the day's order: two sorted parts, the smaller IDs in the second.
     listed: Vec<String>,
+    first_part: usize,
     others: Vec<Candidate>,
     excluded: BTreeSet<String>,
+    /// Is it every key of the account and Region, and not only those that somebody named?
+    pub of_every_key: bool,
     /// Did listing reach its end?
     pub complete: bool,
 }
@@ -81,8 +87,16 @@ impl Inventory {
         let marked: BTreeSet<String> =
             left_out.iter().map(find).filter(|it| it.source == Source::Named).map(|it| it.key.id).collect();
         let scope: Vec<Candidate> = monitored.iter().map(find).collect();
-        let mut inventory = Self { listed: Vec::new(), others: Vec::new(), excluded: marked, complete: true };
-        if asked_for.is_empty() && monitored.is_empty() {
+        let of_every_key = asked_for.is_empty() && monitored.is_empty();
+        let mut inventory = Self {
+            listed: Vec::new(),
+            first_part: 0,
+            others: Vec::new(),
+            excluded: marked,
+            of_every_key,
+            complete: true,
+        };
+        if of_every_key {
             inventory.list(kms, now).await?;
         } else if asked_for.is_empty() {
             inventory.others = scope;
@@ -92,7 +106,7 @@ impl Inventory {
                 for candidate in &mut inventory.others {
                     if candidate.source == Source::Named && !scope.iter().any(|it| it.key == candidate.key) {
                         let why = "MONITORED_KEYS does not name this key";
-                        candidate.source = Source::Settled(Box::new(excluded(why)));
+                        candidate.source = Source::OutOfScope(Box::new(excluded(why)));
                     }
                 }
             }
@@ -139,12 +153,30 @@ impl Inventory {
         self.listed.dedup();
         let start = first_turn(self.listed.len(), now);
         self.listed.rotate_left(start);
+        self.first_part = self.listed.len() - start;
         Ok(())
     }
 
     fn break_off(&mut self, why: &str) {
         tracing::warn!(why, "listing the keys broke off");
         self.complete = false;
+    }
+
+    /// Did `ListKeys` give this key?
+    pub fn lists(&self, key_id: &str) -> bool {
+        let (first, second) = self.listed.split_at(self.first_part);
+        [first, second].iter().any(|part| part.binary_search_by(|id| id.as_str().cmp(key_id)).is_ok())
+    }
+
+    /// Will the run look at this key? It will not if the key is excluded.
+    pub fn looks_at(&self, key_id: &str) -> bool {
+        let is_named = || self.others.iter().any(|it| it.key.id == key_id && it.source == Source::Named);
+        !self.excluded.contains(key_id) && (self.lists(key_id) || is_named())
+    }
+
+    /// The key that the day's order begins with, if the keys were listed.
+    pub fn first_listed(&self) -> Option<&str> {
+        self.listed.first().map(String::as_str)
     }
 
     /// How many keys the run has to look at.
@@ -159,7 +191,7 @@ impl Inventory {
             source: Source::Listed,
         });
         listed.chain(self.others.iter().cloned()).map(|candidate| {
-            if !matches!(candidate.source, Source::Settled(_)) && self.excluded.contains(&candidate.key.id) {
+            if matches!(candidate.source, Source::Listed | Source::Named) && self.excluded.contains(&candidate.key.id) {
                 let verdict = excluded("EXCLUDED_KEYS names this key");
                 return Candidate { source: Source::Settled(Box::new(verdict)), ..candidate };
             }
@@ -260,6 +292,37 @@ mod tests {
 
     fn starts(keys: usize, days: i64) -> Vec<usize> {
         (20_000..20_000 + days).map(|day| first_turn(keys, Timestamp::from_second(day * 86_400).unwrap())).collect()
+    }
+
+    #[test]
+    fn knows_its_keys_in_whatever_order() {
+        let ids = |numbers: &[u32]| numbers.iter().map(|n| format!("k{n}")).collect::<Vec<_>>();
+        let named =
+            |id: &str, source| Candidate { key: KeyIdentity { arn: format!("arn:{id}"), id: id.into() }, source };
+        for (listed, first_part) in [(&[1, 3, 5][..], 3), (&[3, 5, 1], 2), (&[5, 1, 3], 1)] {
+            let inventory = Inventory {
+                listed: ids(listed),
+                first_part,
+                others: vec![
+                    named("n", Source::Named),
+                    named("s", Source::Settled(Box::new(not_found("no such key")))),
+                ],
+                excluded: BTreeSet::from(["k3".to_owned()]),
+                of_every_key: true,
+                complete: true,
+            };
+            for (id, lists, looks_at) in [
+                ("k1", true, true),
+                ("k2", false, false),
+                ("k3", true, false),
+                ("k5", true, true),
+                ("n", false, true),
+                ("s", false, false),
+            ] {
+                assert_eq!((inventory.lists(id), inventory.looks_at(id)), (lists, looks_at), "{id} in {listed:?}");
+            }
+            assert_eq!(inventory.first_listed(), ids(listed).first().map(String::as_str));
+        }
     }
 
     #[test]

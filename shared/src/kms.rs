@@ -6,25 +6,31 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::http::HttpResponse;
-use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_kms::config::{ConfigBag, Intercept, Region, RuntimeComponents};
+use aws_sdk_kms::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::DateTime;
-use aws_sdk_kms::types::{KeyMetadata, MultiRegionKeyType};
+use aws_sdk_kms::types::{
+    EncryptionAlgorithmSpec, KeyMetadata, MacAlgorithmSpec, MultiRegionKeyType, SigningAlgorithmSpec,
+};
 use backon::{ExponentialBuilder, Retryable};
 use governor::clock::DefaultClock;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::client::timeouts;
 use crate::domain::evaluation::{Cause, Failure};
-use crate::domain::key::{Key, MultiRegion, Unexpected};
+use crate::domain::key::{Key, MultiRegion, RelatedKey, Unexpected};
 
 /// Tries of a throttled call, the first included: with the waits between them some 6 to 12 seconds, in which a quota
 /// refills as many times.
@@ -36,11 +42,23 @@ const TRIES: usize = 3;
 /// How long one try may take: KMS answers within tens of milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The KMS operations that functions call, each with a request quota of its own.
+/// The KMS operations that functions call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
+    /// `Decrypt`.
+    Decrypt(Cryptography),
+    /// `DescribeCustomKeyStores`.
+    DescribeCustomKeyStores,
     /// `DescribeKey`.
     DescribeKey,
+    /// `Encrypt`.
+    Encrypt(Cryptography),
+    /// `GenerateMac`.
+    GenerateMac(Cryptography),
+    /// `GetKeyLastUsage`.
+    GetKeyLastUsage,
+    /// `GetKeyPolicy`.
+    GetKeyPolicy,
     /// `GetKeyRotationStatus`.
     GetKeyRotationStatus,
     /// `ListAliases`.
@@ -49,37 +67,113 @@ pub enum Operation {
     ListKeyRotations,
     /// `ListKeys`.
     ListKeys,
+    /// `ListResourceTags`.
+    ListResourceTags,
+    /// `Sign`.
+    Sign(Cryptography),
+    /// `Verify`.
+    Verify(Cryptography),
+    /// `VerifyMac`.
+    VerifyMac(Cryptography),
 }
 
-impl Operation {
-    const ALL: [Self; 5] =
-        [Self::DescribeKey, Self::GetKeyRotationStatus, Self::ListAliases, Self::ListKeyRotations, Self::ListKeys];
+/// The kinds of keys whose use has a request quota of its own, shared by all operations that use such a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cryptography {
+    /// Symmetric encryption and HMAC keys.
+    Symmetric,
+    /// RSA keys.
+    Rsa,
+    /// All other asymmetric keys.
+    EllipticCurve,
+    /// Keys in custom key stores. The quota is one store's; all stores are held to it together.
+    CustomKeyStore,
+}
 
-    /// Its name in KMS, and its default quota in requests per second for an account and Region (AWS KMS Developer
-    /// Guide, "Request quotas").
-    fn facts(self) -> (&'static str, f64) {
-        match self {
-            Self::DescribeKey => ("DescribeKey", 2_000.0),
-            Self::GetKeyRotationStatus => ("GetKeyRotationStatus", 1_000.0),
-            Self::ListAliases => ("ListAliases", 500.0),
-            Self::ListKeyRotations => ("ListKeyRotations", 100.0),
-            Self::ListKeys => ("ListKeys", 500.0),
-        }
-    }
+/// A request quota: its name and its default, in requests per second for an account and Region.
+type RequestQuota = (&'static str, f64);
+
+impl Operation {
+    /// The operations that have a quota of their own.
+    const WITH_OWN_QUOTA: [Self; 9] = [
+        Self::DescribeCustomKeyStores,
+        Self::DescribeKey,
+        Self::GetKeyLastUsage,
+        Self::GetKeyPolicy,
+        Self::GetKeyRotationStatus,
+        Self::ListAliases,
+        Self::ListKeyRotations,
+        Self::ListKeys,
+        Self::ListResourceTags,
+    ];
 
     /// Its name in KMS.
     pub fn name(self) -> &'static str {
-        self.facts().0
+        match self {
+            Self::Decrypt(_) => "Decrypt",
+            Self::DescribeCustomKeyStores => "DescribeCustomKeyStores",
+            Self::DescribeKey => "DescribeKey",
+            Self::Encrypt(_) => "Encrypt",
+            Self::GenerateMac(_) => "GenerateMac",
+            Self::GetKeyLastUsage => "GetKeyLastUsage",
+            Self::GetKeyPolicy => "GetKeyPolicy",
+            Self::GetKeyRotationStatus => "GetKeyRotationStatus",
+            Self::ListAliases => "ListAliases",
+            Self::ListKeyRotations => "ListKeyRotations",
+            Self::ListKeys => "ListKeys",
+            Self::ListResourceTags => "ListResourceTags",
+            Self::Sign(_) => "Sign",
+            Self::Verify(_) => "Verify",
+            Self::VerifyMac(_) => "VerifyMac",
+        }
+    }
+
+    /// The quota that it counts against (AWS KMS Developer Guide, "Request quotas").
+    fn quota(self) -> RequestQuota {
+        let per_second = match self {
+            Self::DescribeKey | Self::ListResourceTags => 2_000.0,
+            Self::GetKeyPolicy | Self::GetKeyRotationStatus => 1_000.0,
+            Self::ListAliases | Self::ListKeys => 500.0,
+            Self::ListKeyRotations => 100.0,
+            Self::DescribeCustomKeyStores | Self::GetKeyLastUsage => 5.0,
+            Self::Decrypt(key)
+            | Self::Encrypt(key)
+            | Self::GenerateMac(key)
+            | Self::Sign(key)
+            | Self::Verify(key)
+            | Self::VerifyMac(key) => return key.quota(),
+        };
+        (self.name(), per_second)
+    }
+}
+
+impl Cryptography {
+    const ALL: [Self; 4] = [Self::Symmetric, Self::Rsa, Self::EllipticCurve, Self::CustomKeyStore];
+
+    fn quota(self) -> RequestQuota {
+        match self {
+            Self::Symmetric => ("symmetric cryptography", 10_000.0),
+            Self::Rsa => ("RSA cryptography", 1_000.0),
+            Self::EllipticCurve => ("elliptic curve cryptography", 1_000.0),
+            Self::CustomKeyStore => ("custom key store cryptography", 1_800.0),
+        }
     }
 }
 
 type Pace = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
 
-/// A KMS client that stays inside its share of the request quotas. One for each run: it counts the run's calls.
+/// A KMS client that stays inside its share of the request quotas. One for each run and Region: it counts the run's calls.
 #[derive(Debug)]
 pub struct Kms {
     client: Client,
-    paces: BTreeMap<Operation, Pace>,
+    quota_share: f64,
+    paces: BTreeMap<&'static str, Pace>,
+    counts: Arc<Counts>,
+}
+
+/// What the clients of one run count together.
+#[derive(Debug, Default)]
+struct Counts {
     calls: AtomicU64,
     throttles: AtomicU64,
 }
@@ -91,23 +185,30 @@ impl Kms {
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts(TIMEOUT, TIMEOUT))
             .build();
-        let pace = |operation| (operation, Pace::direct(quota(operation, quota_share)));
-        Self {
-            client: Client::from_conf(config),
-            paces: Operation::ALL.into_iter().map(pace).collect(),
-            calls: AtomicU64::new(0),
-            throttles: AtomicU64::new(0),
-        }
+        Self::of(Client::from_conf(config), quota_share, Arc::default())
+    }
+
+    /// A client of another Region, with the quotas of that Region. Its calls count among those of this one.
+    pub fn in_region(&self, region: &str) -> Self {
+        let config = self.client.config().to_builder().region(Region::new(region.to_owned())).build();
+        Self::of(Client::from_conf(config), self.quota_share, Arc::clone(&self.counts))
+    }
+
+    fn of(client: Client, quota_share: f64, counts: Arc<Counts>) -> Self {
+        let quotas = Operation::WITH_OWN_QUOTA.map(Operation::quota).into_iter();
+        let quotas = quotas.chain(Cryptography::ALL.map(Cryptography::quota));
+        let paces = quotas.map(|(name, per_second)| (name, Pace::direct(pace(per_second * quota_share)))).collect();
+        Self { client, quota_share, paces, counts }
     }
 
     /// Requests sent so far, retries included.
     pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        self.counts.calls.load(Ordering::Relaxed)
     }
 
     /// Requests that KMS throttled so far.
     pub fn throttles(&self) -> u64 {
-        self.throttles.load(Ordering::Relaxed)
+        self.counts.throttles.load(Ordering::Relaxed)
     }
 
     /// Makes one call: waits for its slot, sends it, and tries again after failures that may pass.
@@ -123,16 +224,16 @@ impl Kms {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let attempt = || async {
-            if let Some(pace) = self.paces.get(&operation) {
+            if let Some(pace) = self.paces.get(operation.quota().0) {
                 pace.until_ready().await;
             }
-            self.calls.fetch_add(1, Ordering::Relaxed);
+            self.counts.calls.fetch_add(1, Ordering::Relaxed);
             let failure = match request(&self.client).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => failure(operation, &error),
+                Err(error) => failure(operation.name(), &error),
             };
             if failure.cause == Cause::Throttled {
-                self.throttles.fetch_add(1, Ordering::Relaxed);
+                self.counts.throttles.fetch_add(1, Ordering::Relaxed);
             }
             tracing::debug!(operation = operation.name(), cause = ?failure.cause, message = %failure.message, "a try failed");
             Err(failure)
@@ -176,9 +277,57 @@ impl Kms {
             expiration_model: facts.expiration_model.as_ref().map(|it| it.as_str().into()),
             created_at: facts.creation_date.as_ref().and_then(timestamp),
             valid_to: facts.valid_to.as_ref().and_then(timestamp),
+            deletion_date: facts.deletion_date.as_ref().and_then(timestamp),
+            waiting_period_days: facts.pending_deletion_window_in_days,
+            algorithms: algorithms(&facts),
+            replicas: replicas(&facts),
+            custom_key_store_id: facts.custom_key_store_id,
             arn: facts.arn.filter(|arn| arn.ends_with(&format!(":key/{id}"))).unwrap_or_else(|| arn.to_owned()),
             id: id.to_owned(),
         })
+    }
+
+    /// Asks for the tags of a key.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn tags(&self, id: &str) -> Result<BTreeMap<String, String>, Failure> {
+        const OPERATION: Operation = Operation::ListResourceTags;
+        let mut tags = BTreeMap::new();
+        let mut pages = Pages::default();
+        loop {
+            let page = self
+                .call(OPERATION, async |kms| {
+                    kms.list_resource_tags().key_id(id).set_marker(pages.marker()).send().await
+                })
+                .await?;
+            tags.extend(page.tags.unwrap_or_default().into_iter().map(|tag| (tag.tag_key, tag.tag_value)));
+            if !pages.turn(page.truncated, page.next_marker).map_err(|why| unreadable(OPERATION, why))? {
+                return Ok(tags);
+            }
+        }
+    }
+}
+
+fn algorithms(facts: &KeyMetadata) -> Vec<String> {
+    let encryption = facts.encryption_algorithms().iter().map(EncryptionAlgorithmSpec::as_str);
+    let signing = facts.signing_algorithms().iter().map(SigningAlgorithmSpec::as_str);
+    let mac = facts.mac_algorithms().iter().map(MacAlgorithmSpec::as_str);
+    encryption.chain(signing).chain(mac).map(str::to_owned).collect()
+}
+
+fn replicas(facts: &KeyMetadata) -> Result<Vec<RelatedKey>, Unexpected> {
+    let absent = || Unexpected::absent(Operation::DescribeKey.name(), "ReplicaKeys");
+    match facts.multi_region_configuration.as_ref() {
+        Some(it) if it.multi_region_key_type == Some(MultiRegionKeyType::Primary) => it
+            .replica_keys()
+            .iter()
+            .map(|it| {
+                let (arn, region) = (it.arn.clone().ok_or_else(absent)?, it.region.clone().ok_or_else(absent)?);
+                Ok(RelatedKey { arn, region })
+            })
+            .collect(),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -194,6 +343,46 @@ fn multi_region(facts: &KeyMetadata) -> Result<MultiRegion, Unexpected> {
         (Some(other), _) => Err(Unexpected::value(Operation::DescribeKey.name(), TYPE, other)),
         (None, None) if facts.multi_region != Some(true) => Ok(MultiRegion::No),
         (None, _) => Err(Unexpected::absent(Operation::DescribeKey.name(), TYPE)),
+    }
+}
+
+/// Looks whether an answer has a member at all that is true or false: the SDK reads an answer without it as `false`.
+///
+/// It is given to one call as its interceptor, and tells of that call's last answer.
+#[derive(Clone, Debug)]
+pub struct BoolIsThere {
+    member: &'static str,
+    there: Arc<AtomicBool>,
+}
+
+impl BoolIsThere {
+    /// Looks for the member of that name.
+    pub fn new(member: &'static str) -> Self {
+        Self { member, there: Arc::default() }
+    }
+
+    /// Was it there?
+    pub fn get(&self) -> bool {
+        self.there.load(Ordering::Relaxed)
+    }
+}
+
+impl Intercept for BoolIsThere {
+    fn name(&self) -> &'static str {
+        "BoolIsThere"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response().body().bytes().unwrap_or_default();
+        let there = serde_json::from_slice::<Value>(body)
+            .is_ok_and(|body| body.get(self.member).is_some_and(Value::is_boolean));
+        self.there.store(there, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -244,15 +433,15 @@ pub fn timestamp(instant: &DateTime) -> Option<Timestamp> {
 }
 
 /// A steady pace with bursts of at most a tenth of a second.
-fn quota(operation: Operation, share: f64) -> Quota {
-    let per_second = operation.facts().1 * share;
+fn pace(per_second: f64) -> Quota {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a tenth of the quota")]
     let burst = NonZeroU32::new((per_second / 10.0) as u32).unwrap_or(NonZeroU32::MIN);
     let interval = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::MAX);
     Quota::with_period(interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(burst)
 }
 
-fn failure<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Failure
+/// What kind of failure an operation ended with, of KMS or of another service.
+pub fn failure<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -268,7 +457,7 @@ where
         None if error.as_service_error().is_some() => String::new(),
         None => chain(error),
     };
-    Failure { operation: operation.name(), cause, code: error.code().map(str::to_owned), message }
+    Failure { operation, cause, code: error.code().map(str::to_owned), message }
 }
 
 /// KMS does not model denial and throttling: only the code tells.
@@ -336,18 +525,69 @@ mod tests {
         assert!(turns.any(|turn| turn.is_err()), "no listing without end");
     }
 
-    #[test]
-    fn every_operation_has_its_pace() {
-        // One that `ALL` forgets would run without.
-        let names: Vec<_> = Operation::ALL.iter().map(|operation| operation.name()).collect();
-        let expected = ["DescribeKey", "GetKeyRotationStatus", "ListAliases", "ListKeyRotations", "ListKeys"];
-        assert_eq!(names, expected);
+    /// Every operation, with each kind of key that it uses.
+    fn operations() -> Vec<Operation> {
+        use Operation::{Decrypt, Encrypt, GenerateMac, Sign, Verify, VerifyMac};
+        let using = |key| [Decrypt(key), Encrypt(key), GenerateMac(key), Sign(key), Verify(key), VerifyMac(key)];
+        Operation::WITH_OWN_QUOTA.into_iter().chain(Cryptography::ALL.into_iter().flat_map(using)).collect()
+    }
+
+    #[tokio::test]
+    async fn every_operation_has_its_pace() {
+        let kms = kms();
+        let names: Vec<_> = operations().into_iter().map(Operation::name).collect();
+        for expected in [
+            "Decrypt",
+            "DescribeCustomKeyStores",
+            "DescribeKey",
+            "Encrypt",
+            "GenerateMac",
+            "GetKeyLastUsage",
+            "GetKeyPolicy",
+            "GetKeyRotationStatus",
+            "ListAliases",
+            "ListKeyRotations",
+            "ListKeys",
+            "ListResourceTags",
+            "Sign",
+            "Verify",
+            "VerifyMac",
+        ] {
+            assert!(names.contains(&expected), "{expected}");
+        }
+        for operation in operations() {
+            assert!(kms.paces.contains_key(operation.quota().0), "{operation:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_of_another_region_has_quotas_of_its_own_and_counts_with_the_first() {
+        let here = kms();
+        let there = here.in_region("eu-west-1");
+        assert_eq!(there.client.config().region().map(AsRef::as_ref), Some("eu-west-1"));
+        assert_eq!(there.client.config().retry_config().map(RetryConfig::max_attempts), Some(1));
+        for kms in [&here, &there] {
+            let answer = kms.call(Operation::DescribeKey, async |kms| kms.describe_key().key_id("k").send().await);
+            assert!(answer.await.is_err());
+        }
+        let tries = TRIES as u64;
+        assert_eq!((here.calls(), there.calls()), (2 * tries, 2 * tries));
+    }
+
+    /// A client that reaches nobody.
+    fn kms() -> Kms {
+        let config = SdkConfig::builder()
+            .behavior_version(aws_config::BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url("http://127.0.0.1:1")
+            .build();
+        Kms::new(&config, 1.0)
     }
 
     #[test]
     fn the_pace_is_the_share_of_the_quota_however_small() {
         for (share, per_second) in [(1.0, 2_000.0), (0.2, 400.0), (0.000_1, 0.2), (1e-9, 0.000_002)] {
-            let quota = quota(Operation::DescribeKey, share);
+            let quota = pace(Operation::DescribeKey.quota().1 * share);
             let interval = quota.replenish_interval().as_secs_f64();
             assert!((interval * per_second - 1.0).abs() < 1e-3, "{share}: {interval}");
             assert!(f64::from(quota.burst_size().get()) <= (per_second / 10.0).max(1.0));

@@ -20,6 +20,29 @@ pub struct Measured {
     pub run_duration_ms: u64,
 }
 
+/// The values of one metric that a check measured itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Samples {
+    /// Name of the metric.
+    pub name: &'static str,
+    /// Its unit, in CloudWatch's words.
+    pub unit: &'static str,
+    /// The values.
+    pub values: Vec<f64>,
+}
+
+/// Most values that one line may hold for a metric.
+const MOST_VALUES: usize = 100;
+
+/// The metric lines of what the check of a function measured itself.
+pub fn lines_of(samples: &[Samples], function: &str, at: Timestamp, level: &str) -> Vec<String> {
+    let of = |it: &Samples| -> Vec<String> {
+        let chunks = it.values.chunks(MOST_VALUES);
+        chunks.map(|values| line(at, level, &[("Function", function)], &[(it.name, it.unit, json!(values))])).collect()
+    };
+    samples.iter().flat_map(of).collect()
+}
+
 /// The metric lines of a run: one for the function, then one for each control.
 ///
 /// A line carries `level`, because Lambda drops lines without one when its application log level is above INFO; it is the
@@ -80,7 +103,7 @@ mod tests {
         let at: Timestamp = "2026-11-23T06:00:00Z".parse().unwrap();
         let mut report = Report::new("f", &location, at, &[&CONTROL], false);
         let key = KeyIdentity { arn: "arn".into(), id: "id".into() };
-        report.add(&key, [&CONTROL], [Verdict::non_compliant("bad")]);
+        report.add(&key, [&CONTROL], [Verdict::non_compliant("bad")], None);
         report.keys_not_reached = 1;
         let measured = Measured { at, kms_calls: 7, kms_throttles: 2, run_duration_ms: 1_234 };
         let lines: Vec<Value> =
@@ -106,5 +129,30 @@ mod tests {
         assert_eq!(lines[0]["RunDuration"], 1_234);
         assert_eq!(lines[1]["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["Function", "Control"]]));
         assert_eq!((&lines[1]["NonCompliant"], &lines[1]["InsufficientData"]), (&json!(1), &json!(0)));
+    }
+
+    #[test]
+    fn a_line_holds_at_most_a_hundred_values() {
+        let at: Timestamp = "2026-11-23T06:00:00Z".parse().unwrap();
+        let values: Vec<f64> = (0..230).map(f64::from).collect();
+        let samples = [Samples { name: "ProbeLatency", unit: "Milliseconds", values: values.clone() }];
+        let lines: Vec<Value> = lines_of(&samples, "health-prober", at, "INFO")
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 3);
+        let told: Vec<f64> = lines
+            .iter()
+            .flat_map(|line| line["ProbeLatency"].as_array().unwrap().iter().map(|it| it.as_f64().unwrap()))
+            .collect();
+        assert_eq!(told, values);
+        for line in &lines {
+            assert!(line["ProbeLatency"].as_array().unwrap().len() <= 100);
+            let directive = &line["_aws"]["CloudWatchMetrics"][0];
+            assert_eq!(directive["Dimensions"], json!([["Function"]]));
+            assert_eq!(directive["Metrics"], json!([{"Name": "ProbeLatency", "Unit": "Milliseconds"}]));
+            assert_eq!(line["Function"], "health-prober");
+        }
+        assert!(lines_of(&[], "health-prober", at, "INFO").is_empty());
     }
 }

@@ -150,7 +150,7 @@ def quiet(deployment):
 def run(deployment, function=ROTATION):
     """A day's run: its response, and what its one alert tells: keys and controls by kind, empty if there was none."""
     response = deployment.invoke(event("empty", function), function)
-    alerts = deployment.alerts(5 if response["alerts"]["messages_published"] else 1)
+    alerts = deployment.alerts(5 if response["alerts"]["messages_published"] else 0)
     assert len(alerts) == response["alerts"]["messages_published"]
     told = {}
     for alert in alerts:

@@ -41,7 +41,11 @@ def test_three_days_of_a_key_broken_unchanged_mended(known):
         assert len(response["findings"]) == len(FINDINGS[ROTATION]) + 1
         of_findings = [item for item in before if finding[0] in json.dumps(item)]
         assert of_findings and all(item in known.ledger() for item in of_findings)
+    told_at = datetime.datetime.now(datetime.timezone.utc)
     assert run(known)[1] == {"resolved": {finding}}
+    (past,) = [item for item in known.ledger() if finding[0] in json.dumps(item)]
+    kept = datetime.datetime.fromtimestamp(int(past["expires_at"]["N"]), datetime.timezone.utc) - told_at
+    assert datetime.timedelta(days=364) < kept < datetime.timedelta(days=366)
     assert run(known)[1] == {}
 
 
@@ -64,7 +68,7 @@ def test_another_run_of_the_day_for_other_keys_resolves_nothing(known):
         assert run(known)[1] == {}
     with without(known, "kms:ListKeys"):
         assert known.invoke(event("empty"))["errorType"] == "ListKeysFailed"
-    assert known.alerts(1) == []
+    assert known.alerts() == []
     assert run(known)[1] == {}
 
 
@@ -74,7 +78,7 @@ def test_a_dry_run_and_another_day_leave_the_ledger_as_it_is(known):
         for name in ("dry-run", "options"):
             assert known.invoke(event(name))["alerts"]["messages_published"] == 0
     assert known.ledger() == before
-    assert known.alerts(1) == []
+    assert known.alerts() == []
 
 
 def test_a_denied_key_keeps_its_finding_and_is_told_as_unknown_once(known):
@@ -140,7 +144,7 @@ def test_without_its_table_a_run_fails_and_tells_nothing(known, action):
             error = known.invoke(event("empty"))
             assert error["errorType"] == "LedgerUnavailable"
             assert f"dynamodb:{action}" in error["errorMessage"]
-            assert known.alerts(1) == []
+            assert known.alerts() == []
         # Nothing is lost.
         assert run(known)[1] == {"new": {finding}}
 
@@ -149,7 +153,7 @@ def test_a_table_that_is_gone_fails_the_run(known):
     with known.settings(FINDINGS_TABLE="no-such-table"):
         error = known.invoke(event("empty"))
     assert error["errorType"] == "LedgerUnavailable"
-    assert known.alerts(1) == []
+    assert known.alerts() == []
 
 
 def test_an_alert_that_could_not_be_published_is_made_up_for(known):

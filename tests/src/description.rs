@@ -24,6 +24,14 @@ pub struct FleetDescription {
     pub partition: String,
     /// Largest page that the server gives, whatever `Limit` asks for. Default: what the operation allows.
     pub page_size: Option<usize>,
+    /// DynamoDB tables that exist, each with the key attributes `pk` and `sk`. Default none.
+    pub tables: Vec<String>,
+    /// Items on a page of `Query`, at most. Default: as many as 1 MB holds.
+    pub table_page_size: Option<usize>,
+    /// Datapoints on a page of `GetMetricData`, at most. Default: as many as the call asks for, up to 100,800.
+    pub metric_page_size: Option<usize>,
+    /// What `GetMetricData` says beside its results.
+    pub metric_messages: Vec<MetricMessage>,
     /// How long each call takes, faults included. Default 0.
     pub latency_ms: u64,
     /// The keys, in the order in which `ListKeys` gives them.
@@ -41,6 +49,10 @@ impl Default for FleetDescription {
             region: "us-east-1".to_owned(),
             partition: "aws".to_owned(),
             page_size: None,
+            tables: Vec::new(),
+            table_page_size: None,
+            metric_page_size: None,
+            metric_messages: Vec::new(),
             latency_ms: 0,
             keys: Vec::new(),
             unassociated_aliases: Vec::new(),
@@ -94,6 +106,13 @@ pub struct KeyDescription {
     pub rotations: Vec<PastRotation>,
     /// What `ListResourceTags` gives.
     pub tags: BTreeMap<String, String>,
+    /// What CloudWatch has counted, by operation: `Decrypt`, `GenerateDataKey`, … `ReEncrypt` counts for this key as the
+    /// destination.
+    pub usage: BTreeMap<String, Usage>,
+    /// What `GetKeyLastUsage` gives. Default: not used since tracking began. It does not follow from `usage`.
+    pub last_usage: Option<LastUsage>,
+    /// Since when KMS tracks this key's usage. Default: since its creation.
+    pub usage_tracking_start: Option<Timestamp>,
     /// The default policy: a string is answered as it is, anything else as JSON. Default: the account may do anything.
     pub policy: Option<Value>,
     /// The key exists, but `ListKeys` does not give it.
@@ -132,6 +151,9 @@ impl Default for KeyDescription {
             rotation: None,
             rotations: Vec::new(),
             tags: BTreeMap::new(),
+            usage: BTreeMap::new(),
+            last_usage: None,
+            usage_tracking_start: None,
             policy: None,
             unlisted: false,
             gone: false,
@@ -191,6 +213,67 @@ pub struct PastRotation {
     pub key_material_state: Option<String>,
     /// When this imported material expires.
     pub valid_to: Option<Timestamp>,
+}
+
+/// The last use of a key.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct LastUsage {
+    /// `Decrypt`, `Sign`, …
+    pub operation: String,
+    /// When it was.
+    pub timestamp: Timestamp,
+}
+
+/// Successful requests of one operation, counted by the hour: `hourly` value by value, or `repeat` over `hours`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// The first hour's beginning.
+    pub start: Timestamp,
+    /// One value for each hour. Where it is 0 or null there is no datapoint: CloudWatch has none for an hour without a
+    /// request.
+    #[serde(default)]
+    pub hourly: Vec<Option<f64>>,
+    /// Values that come again and again: 24 for a day, 168 for a week.
+    #[serde(default)]
+    pub repeat: Vec<Option<f64>>,
+    /// For how many hours they do.
+    #[serde(default)]
+    pub hours: u32,
+    /// By what part of it a value moves up or down, at random but the same each time, for each key in its own way.
+    #[serde(default)]
+    pub jitter: f64,
+    /// Values of single hours, by their number from 0. They win over the others.
+    #[serde(default)]
+    pub at: BTreeMap<u32, Option<f64>>,
+    /// Of `ReEncrypt`: the id of the key that is encrypted from. Default: this key.
+    #[serde(default)]
+    pub source_key_id: Option<String>,
+    /// What goes wrong with this series.
+    #[serde(default)]
+    pub status: Option<SeriesStatus>,
+}
+
+/// The status that `GetMetricData` gives to one series instead of the true one.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct SeriesStatus {
+    /// `InternalError` and `Forbidden` come without values, `PartialData` with the first half of them.
+    pub code: String,
+    /// How many reads of the series it hits; those after that are healthy. Default: all.
+    #[serde(default)]
+    pub times: Option<u64>,
+}
+
+/// A message beside the results of `GetMetricData`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct MetricMessage {
+    /// `MaxMetricsExceeded`, …
+    pub code: String,
+    /// In words.
+    pub value: String,
 }
 
 /// Why a fleet description cannot be served.

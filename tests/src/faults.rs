@@ -7,7 +7,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::ApiError;
-use crate::operation::Operation;
+use crate::operation::{Operation, Service};
 
 /// A fault. In a fleet file it is an object (`{"kind": "throttled", "times": 2}`) or, where its kind says it all, a
 /// string (`"denied"`).
@@ -27,27 +27,31 @@ pub struct Fault {
     pub message: Option<String>,
     /// How long `slow` takes, in milliseconds; it must say so.
     pub delay_ms: Option<u64>,
+    /// How many writes of a batch `unprocessed` lets through. Default 0.
+    pub processed: Option<usize>,
 }
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// `AccessDeniedException`; of SNS `AuthorizationError` with status 403.
+    /// `AccessDeniedException`; of SNS `AuthorizationError`, of CloudWatch `AccessDenied`, both with status 403.
     Denied,
-    /// `ThrottlingException`; of SNS `Throttling`.
+    /// `ThrottlingException`; of SNS `Throttling`, of CloudWatch too, of DynamoDB
+    /// `ProvisionedThroughputExceededException`.
     Throttled,
-    /// `KMSInternalException`; of SNS `InternalError`.
+    /// `KMSInternalException`; of SNS `InternalError`, of DynamoDB `InternalServerError`, of CloudWatch
+    /// `InternalServiceError`.
     ServerError,
     /// The call is never answered.
     Hang,
-    /// Status 200 and a body that is neither JSON nor XML.
+    /// Status 200 and a body that is neither JSON nor XML nor CBOR.
     Garbled,
     /// Status 200 and a body that ends too early, whole as far as HTTP is concerned.
     Truncated,
     /// The connection is closed in the middle of the body.
     Cut,
-    /// `NotFoundException`; of SNS `NotFound` with status 404.
+    /// `NotFoundException`; of SNS `NotFound` with status 404, of DynamoDB and CloudWatch `ResourceNotFoundException`.
     NotFound,
     /// Any error: `status`, `code`, `message`.
     Error,
@@ -59,12 +63,23 @@ pub enum FaultKind {
     SameMarker,
     /// A page without an entry, but with a marker to go on from.
     EmptyPage,
+    /// The writes of a batch are applied up to the first `processed`; the answer gives the rest back.
+    Unprocessed,
 }
 
 impl Fault {
     /// A fault of that kind, with defaults for the rest.
     pub fn new(kind: FaultKind) -> Self {
-        Self { kind, times: None, after_calls: 0, status: None, code: None, message: None, delay_ms: None }
+        Self {
+            kind,
+            times: None,
+            after_calls: 0,
+            status: None,
+            code: None,
+            message: None,
+            delay_ms: None,
+            processed: None,
+        }
     }
 }
 
@@ -100,10 +115,11 @@ impl<'de> Visitor<'de> for FaultVisitor {
             code: Option<String>,
             message: Option<String>,
             delay_ms: Option<u64>,
+            processed: Option<usize>,
         }
-        let Fields { kind, times, after_calls, status, code, message, delay_ms } =
+        let Fields { kind, times, after_calls, status, code, message, delay_ms, processed } =
             Fields::deserialize(MapAccessDeserializer::new(map))?;
-        checked(Fault { kind, times, after_calls, status, code, message, delay_ms })
+        checked(Fault { kind, times, after_calls, status, code, message, delay_ms, processed })
     }
 }
 
@@ -124,6 +140,9 @@ fn checked<E: de::Error>(fault: Fault) -> Result<Fault, E> {
     }
     if (fault.kind == FaultKind::Slow) != fault.delay_ms.is_some() {
         return Err(E::custom("`delay_ms` goes with kind `slow`, and only with it"));
+    }
+    if fault.processed.is_some() && fault.kind != FaultKind::Unprocessed {
+        return Err(E::custom("`processed` goes with kind `unprocessed` only"));
     }
     Ok(fault)
 }
@@ -146,31 +165,51 @@ impl Fault {
 
     /// The error that it answers with, if it is of that kind.
     pub(crate) fn error(&self, operation: Operation, resource: &str) -> Option<ApiError> {
-        let sns = operation == Operation::Publish;
-        Some(match self.kind {
-            FaultKind::Denied if sns => ApiError::new(403, "AuthorizationError", denied("SNS", operation, resource)),
-            FaultKind::Denied => ApiError::new(400, "AccessDeniedException", denied("kms", operation, resource)),
-            FaultKind::Throttled if sns => ApiError::new(400, "Throttling", "Rate exceeded"),
-            FaultKind::Throttled => ApiError::new(
-                400,
-                "ThrottlingException",
-                "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.",
-            ),
-            FaultKind::ServerError => {
-                let code = if sns { "InternalError" } else { "KMSInternalException" };
-                ApiError::new(self.status.unwrap_or(500), code, "An internal error occurred.")
+        let service = operation.service();
+        let (status, code, message) = match (self.kind, service) {
+            (FaultKind::Denied, Service::Sns) => (403, "AuthorizationError", denied("SNS", operation, resource)),
+            (FaultKind::Denied, Service::DynamoDb) => {
+                (400, "AccessDeniedException", denied("dynamodb", operation, resource))
             }
-            FaultKind::NotFound if sns => ApiError::new(404, "NotFound", "Topic does not exist"),
-            FaultKind::NotFound => ApiError::new(400, "NotFoundException", format!("Key '{resource}' does not exist")),
-            FaultKind::Error => ApiError::new(
+            (FaultKind::Denied, Service::CloudWatch) => {
+                (403, "AccessDenied", denied("cloudwatch", operation, resource))
+            }
+            (FaultKind::Denied, Service::Kms) => (400, "AccessDeniedException", denied("kms", operation, resource)),
+            (FaultKind::Throttled, Service::Sns | Service::CloudWatch) => {
+                (400, "Throttling", "Rate exceeded".to_owned())
+            }
+            (FaultKind::Throttled, Service::DynamoDb) => {
+                (400, "ProvisionedThroughputExceededException", "Throughput exceeds the current capacity".to_owned())
+            }
+            (FaultKind::Throttled, Service::Kms) => (400, "ThrottlingException", THROTTLED.to_owned()),
+            (FaultKind::ServerError, _) => {
+                let code = match service {
+                    Service::Sns => "InternalError",
+                    Service::CloudWatch => "InternalServiceError",
+                    Service::DynamoDb => "InternalServerError",
+                    Service::Kms => "KMSInternalException",
+                };
+                (self.status.unwrap_or(500), code, "An internal error occurred.".to_owned())
+            }
+            (FaultKind::NotFound, Service::Sns) => (404, "NotFound", "Topic does not exist".to_owned()),
+            (FaultKind::NotFound, Service::DynamoDb | Service::CloudWatch) => {
+                (400, "ResourceNotFoundException", "Requested resource not found".to_owned())
+            }
+            (FaultKind::NotFound, Service::Kms) => {
+                (400, "NotFoundException", format!("Key '{resource}' does not exist"))
+            }
+            (FaultKind::Error, _) => (
                 self.status.unwrap_or(400),
-                self.code.clone().unwrap_or_default(),
+                self.code.as_deref().unwrap_or_default(),
                 self.message.clone().unwrap_or_default(),
             ),
             _ => return None,
-        })
+        };
+        Some(ApiError::new(status, code, message))
     }
 }
+
+const THROTTLED: &str = "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.";
 
 fn denied(service: &str, operation: Operation, resource: &str) -> String {
     format!(

@@ -14,17 +14,22 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use futures::stream::{self, StreamExt as _};
-use serde_json::json;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::calls::Calls;
+use crate::cloudwatch::{self, Reads};
 use crate::description::{DescriptionError, FleetDescription};
+use crate::dynamodb;
 use crate::error::ApiError;
 use crate::faults::{Fault, FaultKind};
 use crate::kms;
 use crate::model::{Key, Model};
-use crate::operation::Operation;
+use crate::operation::{Operation, Service};
 use crate::server::Server;
 use crate::sns::{self, Published};
+use crate::stop::{Stop, When};
+use crate::table::{Attribute, Tables, Write};
 
 /// A fleet that is being served on the loopback interface, until it is dropped.
 #[derive(Debug)]
@@ -41,11 +46,15 @@ impl Fleet {
 
     /// Serves the fleet on that port; 0 means a free one.
     pub fn serve_on(description: FleetDescription, port: u16) -> io::Result<Self> {
+        let mut tables = Tables::default();
+        description.tables.iter().for_each(|name| tables.create(name));
         let scene = Scene::new(description).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let state = Arc::new(FleetState {
             scene: RwLock::new(Arc::new(scene)),
             calls: Mutex::default(),
             published: Mutex::default(),
+            tables: Mutex::new(tables),
+            stop: Stop::default(),
             requests: AtomicU64::new(0),
         });
         let router = Router::new().fallback(handle).with_state(Arc::clone(&state));
@@ -71,9 +80,12 @@ impl Fleet {
         self.state.scene().model.description.region.clone()
     }
 
-    /// Serves another description from now on, with all its faults still to come. Counts and messages are kept.
+    /// Serves another description from now on, with all its faults still to come. Counts, messages, tables and their items
+    /// are kept; tables that it names are added.
     pub fn replace(&self, description: FleetDescription) -> Result<(), DescriptionError> {
         let scene = Arc::new(Scene::new(description)?);
+        let mut tables = lock(&self.state.tables);
+        scene.model.description.tables.iter().for_each(|name| tables.create(name));
         *self.state.scene.write().unwrap_or_else(PoisonError::into_inner) = scene;
         Ok(())
     }
@@ -112,6 +124,54 @@ impl Fleet {
     pub fn clear_published(&self) {
         lock(&self.state.published).clear();
     }
+
+    /// The items of all tables by partition key and sort key, as plain JSON.
+    pub fn items(&self) -> Vec<Value> {
+        lock(&self.state.tables).items()
+    }
+
+    /// Puts an item, given as plain JSON, into the first table, as if it had been there from the start.
+    pub fn put_item(&self, item: &Value) -> Result<(), DescriptionError> {
+        let invalid = |problem: String| DescriptionError::new("item", problem);
+        let Attribute::M(item) = Attribute::of_plain(item) else { return Err(invalid("must be an object".to_owned())) };
+        let key = dynamodb::key_of_item(&item).map_err(|error| invalid(error.message))?;
+        let mut tables = lock(&self.state.tables);
+        let table = tables.first().ok_or_else(|| invalid("there is no table to put it into".to_owned()))?;
+        table.insert(key, item);
+        Ok(())
+    }
+
+    /// The puts and deletes that were applied, in their order, each write of a batch by itself.
+    pub fn writes(&self) -> Vec<Write> {
+        lock(&self.state.tables).writes.clone()
+    }
+
+    /// Forgets the writes; the items stay.
+    pub fn clear_writes(&self) {
+        lock(&self.state.tables).writes.clear();
+    }
+
+    /// How many calls that change something (`PutItem`, `DeleteItem`, `BatchWriteItem`, `Publish`) have arrived since the
+    /// fleet is served, or since the last [`stop_at`](Self::stop_at) or [`resume`](Self::resume). Each attempt counts.
+    pub fn mutations(&self) -> u64 {
+        self.state.stop.mutations()
+    }
+
+    /// Lets the caller crash: of the calls that change something, counted from now on and from 1, the `n`-th is never
+    /// answered, and those after it are neither applied nor answered.
+    pub fn stop_at(&self, n: u64, when: When) {
+        self.state.stop.set(Some((n, when)));
+    }
+
+    /// Resolves when that call has arrived, and with [`When::After`] when it has been applied. It works in any runtime.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.state.stop.stopped()
+    }
+
+    /// Answers all calls again and counts from 0. Calls that were left unanswered stay so.
+    pub fn resume(&self) {
+        self.state.stop.set(None);
+    }
 }
 
 #[derive(Debug)]
@@ -119,6 +179,8 @@ struct FleetState {
     scene: RwLock<Arc<Scene>>,
     calls: Mutex<Calls>,
     published: Mutex<Vec<Published>>,
+    tables: Mutex<Tables>,
+    stop: Stop,
     requests: AtomicU64,
 }
 
@@ -128,6 +190,7 @@ struct Scene {
     model: Model,
     /// Calls so far that a fault was asked about, by operation and, for the faults of a key, key index.
     asked: Mutex<HashMap<(Operation, Option<u32>), u64>>,
+    reads: Mutex<Reads>,
 }
 
 impl FleetState {
@@ -143,7 +206,7 @@ impl FleetState {
 
 impl Scene {
     fn new(description: FleetDescription) -> Result<Self, DescriptionError> {
-        Ok(Self { model: Model::new(description)?, asked: Mutex::default() })
+        Ok(Self { model: Model::new(description)?, asked: Mutex::default(), reads: Mutex::default() })
     }
 
     /// The fault that hits this call.
@@ -169,12 +232,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The two protocols that the fleet speaks.
-#[derive(Clone, Copy)]
-enum Protocol {
-    Json,
-    Query,
-}
+/// What stands before an operation's name in the header `x-amz-target`.
+const DYNAMODB: &str = "DynamoDB_20120810.";
 
 /// How an answer reaches the caller.
 enum Delivery {
@@ -193,21 +252,26 @@ async fn handle(
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
     let target = text("x-amz-target");
     if !target.is_empty() {
-        json_call(&state, target, &body).await
+        match target.strip_prefix(DYNAMODB) {
+            Some(name) => dynamodb_call(&state, name, &body).await,
+            None => kms_call(&state, target, &body).await,
+        }
+    } else if let Some(name) = uri.path().strip_prefix(cloudwatch::PATH) {
+        cloudwatch_call(&state, name, &body).await
     } else if text("content-type").starts_with("application/x-www-form-urlencoded") {
         query_call(&state, &sns::parse_form(&body)).await
     } else {
         lock(&state.calls).record_unknown(format!("{method} {}", uri.path()));
-        respond(&state, Protocol::Json, Err(kms::unknown_operation()), &Delivery::Whole)
+        respond(&state, Service::Kms, Err(kms::unknown_operation()), &Delivery::Whole)
     }
 }
 
-async fn json_call(state: &FleetState, target: &str, body: &[u8]) -> Response {
+async fn kms_call(state: &FleetState, target: &str, body: &[u8]) -> Response {
     let scene = state.scene();
     let name = target.strip_prefix("TrentService.").unwrap_or(target);
-    let Some(operation) = Operation::of_kms(name) else {
+    let Some(operation) = Operation::of(Service::Kms, name) else {
         lock(&state.calls).record_unknown(name.to_owned());
-        return respond(state, Protocol::Json, Err(kms::unknown_operation()), &Delivery::Whole);
+        return respond(state, Service::Kms, Err(kms::unknown_operation()), &Delivery::Whole);
     };
     let (request, found) = match kms::Request::parse(body) {
         Ok(request) => {
@@ -222,11 +286,51 @@ async fn json_call(state: &FleetState, target: &str, body: &[u8]) -> Response {
     let resource = key.map_or_else(|| "*".to_owned(), |key| key.arn());
     let fault = scene.fault(operation, key);
     let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
-    suffer(state, &scene, Protocol::Json, operation, &resource, fault.as_ref(), || {
+    suffer(state, &scene, operation, &resource, fault.as_ref(), || {
         let answer = kms::answer(&scene.model, operation, &request, found?, page_fault)?;
         Ok(answer.to_string())
     })
     .await
+}
+
+async fn dynamodb_call(state: &FleetState, name: &str, body: &[u8]) -> Response {
+    let scene = state.scene();
+    let Some(operation) = Operation::of(Service::DynamoDb, name) else {
+        lock(&state.calls).record_unknown(name.to_owned());
+        return respond(state, Service::DynamoDb, Err(kms::unknown_operation()), &Delivery::Whole);
+    };
+    lock(&state.calls).record(operation.name(), None);
+    let resource = scene.model.arn("dynamodb", &format!("table/{}", dynamodb::table_name(body)));
+    let fault = scene.fault(operation, None);
+    let unprocessed = fault.as_ref().filter(|fault| fault.kind == FaultKind::Unprocessed);
+    let rules = dynamodb::Rules {
+        page_size: scene.model.description.table_page_size,
+        processed: unprocessed.map(|fault| fault.processed.unwrap_or(0)),
+    };
+    suffer(state, &scene, operation, &resource, fault.as_ref(), || {
+        dynamodb::answer(&mut lock(&state.tables), operation, body, rules).map(|answer| answer.to_string())
+    })
+    .await
+}
+
+async fn cloudwatch_call(state: &FleetState, name: &str, body: &[u8]) -> Response {
+    let scene = state.scene();
+    let Some(operation) = Operation::of(Service::CloudWatch, name) else {
+        lock(&state.calls).record_unknown(name.to_owned());
+        return respond(state, Service::CloudWatch, Err(kms::unknown_operation()), &Delivery::Whole);
+    };
+    lock(&state.calls).record(operation.name(), None);
+    let fault = scene.fault(operation, None);
+    let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
+    suffer(state, &scene, operation, "*", fault.as_ref(), || {
+        cloudwatch::answer(&scene.model, operation, body, &mut lock(&scene.reads), page_fault, wall_clock())
+    })
+    .await
+}
+
+#[expect(clippy::disallowed_methods, reason = "CloudWatch lists what was in use lately, by its own clock")]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
 }
 
 async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
@@ -235,13 +339,13 @@ async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
     if action != Operation::Publish.name() {
         lock(&state.calls).record_unknown(action.to_owned());
         let error = ApiError::bad_request("InvalidAction", format!("The action {action} is not valid."));
-        return respond(state, Protocol::Query, Err(error), &Delivery::Whole);
+        return respond(state, Service::Sns, Err(error), &Delivery::Whole);
     }
     let operation = Operation::Publish;
     lock(&state.calls).record(operation.name(), None);
     let resource = form.get("TopicArn").map_or("*", String::as_str);
     let fault = scene.fault(operation, None);
-    suffer(state, &scene, Protocol::Query, operation, resource, fault.as_ref(), || {
+    suffer(state, &scene, operation, resource, fault.as_ref(), || {
         let message = sns::message(form)?;
         lock(&state.published).push(message);
         Ok(sns::render_published(&state.next_id(), &state.next_id()))
@@ -250,16 +354,20 @@ async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
 }
 
 /// Answers after the fleet's latency as the fault will have it.
-async fn suffer(
+async fn suffer<T: Into<Bytes>>(
     state: &FleetState,
     scene: &Scene,
-    protocol: Protocol,
     operation: Operation,
     resource: &str,
     fault: Option<&Fault>,
-    answer: impl FnOnce() -> Result<String, ApiError>,
+    answer: impl FnOnce() -> Result<T, ApiError>,
 ) -> Response {
+    let service = operation.service();
     let kind = fault.map(|fault| fault.kind);
+    let stop = if operation.mutates() { state.stop.arrive() } else { None };
+    if stop == Some(When::Before) {
+        match state.stop.leave_unanswered().await {}
+    }
     if kind == Some(FaultKind::Hang) {
         match future::pending::<Infallible>().await {}
     }
@@ -269,27 +377,32 @@ async fn suffer(
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
     if let Some(error) = fault.and_then(|fault| fault.error(operation, resource)) {
-        return respond(state, protocol, Err(error), &Delivery::Whole);
+        return respond(state, service, Err(error), &Delivery::Whole);
     }
-    let answer = answer();
+    let answer = answer().map(Into::into);
+    if stop == Some(When::After) {
+        match state.stop.leave_unanswered().await {}
+    }
     match kind {
-        Some(FaultKind::Garbled) => respond(state, protocol, Ok("%$&! not an answer".to_owned()), &Delivery::Whole),
-        Some(FaultKind::Truncated) => respond(state, protocol, answer, &Delivery::Truncated),
-        Some(FaultKind::Cut) => respond(state, protocol, answer, &Delivery::Cut),
-        _ => respond(state, protocol, answer, &Delivery::Whole),
+        Some(FaultKind::Garbled) => respond(state, service, Ok("%$&! not an answer".into()), &Delivery::Whole),
+        Some(FaultKind::Truncated) => respond(state, service, answer, &Delivery::Truncated),
+        Some(FaultKind::Cut) => respond(state, service, answer, &Delivery::Cut),
+        _ => respond(state, service, answer, &Delivery::Whole),
     }
 }
 
-fn respond(state: &FleetState, protocol: Protocol, answer: Result<String, ApiError>, delivery: &Delivery) -> Response {
+fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>, delivery: &Delivery) -> Response {
     let request_id = state.next_id();
-    let (status, body) = match (protocol, answer) {
+    let query_error = answer.as_ref().err().map(|error| error.code.clone());
+    let (status, mut body) = match (service, answer) {
         (_, Ok(body)) => (200, body),
-        (Protocol::Json, Err(error)) => {
-            (error.status, json!({"__type": error.code, "message": error.message}).to_string())
+        (Service::CloudWatch, Err(error)) => (error.status, cloudwatch::render_error(&error).into()),
+        (Service::Kms, Err(error)) => {
+            (error.status, json!({"__type": error.code, "message": error.message}).to_string().into())
         }
-        (Protocol::Query, Err(error)) => (error.status, sns::render_error(&error, &request_id)),
+        (Service::DynamoDb, Err(error)) => (error.status, dynamodb::render_error(&error).into()),
+        (Service::Sns, Err(error)) => (error.status, sns::render_error(&error, &request_id).into()),
     };
-    let mut body = Bytes::from(body);
     let length = body.len();
     let half = length.div_euclid(2);
     let body = match delivery {
@@ -310,12 +423,21 @@ fn respond(state: &FleetState, protocol: Protocol, answer: Result<String, ApiErr
     };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let content_type = match protocol {
-        Protocol::Json => "application/x-amz-json-1.1",
-        Protocol::Query => "text/xml",
+    let content_type = match service {
+        Service::CloudWatch => "application/cbor",
+        Service::Kms => "application/x-amz-json-1.1",
+        Service::DynamoDb => "application/x-amz-json-1.0",
+        Service::Sns => "text/xml",
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if service == Service::CloudWatch {
+        headers.insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
+        // Where CloudWatch was spoken to in the query protocol before, callers know its errors by those codes.
+        if let Some(Ok(error)) = query_error.map(|code| HeaderValue::try_from(format!("{code};Sender"))) {
+            headers.insert("x-amzn-query-error", error);
+        }
+    }
     if matches!(delivery, Delivery::Cut) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }

@@ -100,8 +100,9 @@ pub(crate) fn answer(
         (Operation::GetKeyRotationStatus, Some(key)) => get_key_rotation_status(&key)?,
         (Operation::ListKeyRotations, Some(key)) => list_key_rotations(&key, &pager)?,
         (Operation::ListResourceTags, Some(key)) => list_resource_tags(&key, &pager)?,
+        (Operation::GetKeyLastUsage, Some(key)) => get_key_last_usage(&key),
         (Operation::GetKeyPolicy, Some(key)) => get_key_policy(model, &key, request)?,
-        (Operation::Publish, _) | (_, None) => return Err(unknown_operation()),
+        _ => return Err(unknown_operation()),
     };
     if let Some(key) = key {
         reshape(&mut answer, key.entry, operation);
@@ -258,6 +259,27 @@ fn get_key_rotation_status(key: &Key<'_>) -> Result<Value, ApiError> {
         merge(&mut answer, json!({"OnDemandRotationStartDate": date(start)}));
     }
     Ok(answer)
+}
+
+fn get_key_last_usage(key: &Key<'_>) -> Value {
+    let entry = key.entry;
+    let last_usage = entry.last_usage.as_ref().map_or_else(
+        || json!({}),
+        |last| {
+            json!({
+                "Operation": last.operation,
+                "Timestamp": date(last.timestamp),
+                "CloudTrailEventId": "00000000-0000-4000-a000-000000000000",
+                "KmsRequestId": "00000000-0000-4000-b000-000000000000",
+            })
+        },
+    );
+    json!({
+        "KeyId": key.arn(),
+        "KeyLastUsage": last_usage,
+        "TrackingStartDate": date(entry.usage_tracking_start.unwrap_or(entry.creation_date)),
+        "KeyCreationDate": date(entry.creation_date),
+    })
 }
 
 fn list_key_rotations(key: &Key<'_>, pager: &Pager<'_>) -> Result<Value, ApiError> {

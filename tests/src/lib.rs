@@ -1,11 +1,14 @@
 //! A simulated fleet of KMS keys: test equipment, not part of the product.
 //!
-//! [`Fleet`] serves a [`FleetDescription`] over KMS's JSON protocol and records what is published over SNS's query
-//! protocol. [`Function`] runs a function's real binary against it, under the Lambda Runtime API.
+//! [`Fleet`] serves a [`FleetDescription`] over KMS's JSON protocol, records what is published over SNS's query protocol,
+//! keeps the items that the findings ledger writes over DynamoDB's, and gives the keys' usage over CloudWatch's. [`Function`] runs a function's real binary against it, under the Lambda Runtime API.
 
 mod calls;
+mod cloudwatch;
 pub mod description;
+mod dynamodb;
 mod error;
+mod expression;
 mod faults;
 mod fleet;
 mod kms;
@@ -15,6 +18,8 @@ mod reshape;
 mod runtime_api;
 mod server;
 mod sns;
+mod stop;
+mod table;
 pub mod trial;
 
 pub use description::{DescriptionError, FleetDescription, KeyDescription};
@@ -24,6 +29,8 @@ pub use model::generated_key_id;
 pub use operation::Operation;
 pub use runtime_api::{Function, FunctionError, Invocation, Outcome};
 pub use sns::Published;
+pub use stop::When;
+pub use table::{Write, WriteKind};
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use crate::description::{DescriptionError, FleetDescription, KeyDescription};
-use crate::faults::Fault;
-use crate::operation::Operation;
+use crate::faults::{Fault, FaultKind};
+use crate::operation::{Operation, Service};
 
 const GENERATED: &str = "00000000-0000-4000-8000-";
 const GENERATED_MULTI_REGION: &str = "mrk-";
@@ -40,6 +40,12 @@ impl Model {
     pub(crate) fn new(description: FleetDescription) -> Result<Self, DescriptionError> {
         if description.page_size == Some(0) {
             return Err(DescriptionError::new("page_size", "must be 1 or more"));
+        }
+        if description.metric_page_size == Some(0) {
+            return Err(DescriptionError::new("metric_page_size", "must be 1 or more"));
+        }
+        if description.table_page_size == Some(0) {
+            return Err(DescriptionError::new("table_page_size", "must be 1 or more"));
         }
         for (operation, fault) in &description.faults {
             check_fault(&format!("faults.{operation}"), *operation, fault)?;
@@ -198,6 +204,26 @@ fn check_entry(field: &str, entry: &KeyDescription) -> Result<(), DescriptionErr
     if entry.gone && entry.unlisted {
         return invalid("gone", "a key that is neither listed nor there is no key");
     }
+    for (operation, usage) in &entry.usage {
+        let name = format!("usage.{operation}");
+        if usage.start.as_second().rem_euclid(3600) != 0 {
+            return invalid(&format!("{name}.start"), "must be the beginning of an hour");
+        }
+        if usage.hourly.is_empty() == usage.repeat.is_empty() || usage.repeat.is_empty() != (usage.hours == 0) {
+            return invalid(&name, "takes either `hourly` or both `repeat` and `hours`");
+        }
+        if !(0.0..=1.0).contains(&usage.jitter) {
+            return invalid(&format!("{name}.jitter"), "must be from 0 to 1");
+        }
+        if usage.source_key_id.is_some() && operation != "ReEncrypt" {
+            return invalid(&format!("{name}.source_key_id"), "goes with `ReEncrypt` only");
+        }
+        if let Some(status) = &usage.status
+            && !["InternalError", "Forbidden", "PartialData"].contains(&status.code.as_str())
+        {
+            return invalid(&format!("{name}.status.code"), "must be InternalError, Forbidden or PartialData");
+        }
+    }
     for (operation, fault) in &entry.faults {
         let name = format!("{field}.faults.{operation}");
         if !operation.names_a_key() {
@@ -205,8 +231,8 @@ fn check_entry(field: &str, entry: &KeyDescription) -> Result<(), DescriptionErr
         }
         check_fault(&name, *operation, fault)?;
     }
-    if entry.omit.contains_key(&Operation::Publish) || entry.replace.contains_key(&Operation::Publish) {
-        return invalid("omit", "and `replace` do not go with `Publish`");
+    if let Some(operation) = entry.omit.keys().chain(entry.replace.keys()).find(|it| it.service() != Service::Kms) {
+        return invalid("omit", &format!("and `replace` do not go with `{operation}`"));
     }
     if let Some((operation, _)) = entry.replace.iter().find(|(_, value)| !value.is_object()) {
         return invalid(&format!("replace.{operation}"), "must be an object");
@@ -215,8 +241,16 @@ fn check_entry(field: &str, entry: &KeyDescription) -> Result<(), DescriptionErr
 }
 
 fn check_fault(field: &str, operation: Operation, fault: &Fault) -> Result<(), DescriptionError> {
-    if fault.kind.is_of_pages() && !operation.is_list() {
+    let has_such_pages = match operation.service() {
+        // A page of CloudWatch's is the last one by having no token.
+        Service::CloudWatch => fault.kind != FaultKind::NoMarker,
+        _ => operation.is_list(),
+    };
+    if fault.kind.is_of_pages() && !has_such_pages {
         return Err(DescriptionError::new(field, "this kind goes with operations that list"));
+    }
+    if fault.kind == FaultKind::Unprocessed && operation != Operation::BatchWriteItem {
+        return Err(DescriptionError::new(field, "this kind goes with `BatchWriteItem` only"));
     }
     Ok(())
 }

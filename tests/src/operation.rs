@@ -4,64 +4,111 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// An operation of KMS or SNS that the fleet answers, by its AWS name.
+/// The services that the fleet answers for, each in its own protocol.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Service {
+    CloudWatch,
+    DynamoDb,
+    Kms,
+    Sns,
+}
+
+/// An operation that the fleet answers, by its AWS name.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[serde(try_from = "String")]
 #[expect(missing_docs, reason = "AWS documents its operations")]
 pub enum Operation {
+    BatchWriteItem,
+    DeleteItem,
     DescribeKey,
+    GetItem,
+    GetKeyLastUsage,
     GetKeyPolicy,
     GetKeyRotationStatus,
+    GetMetricData,
     ListAliases,
     ListKeyRotations,
     ListKeys,
+    ListMetrics,
     ListResourceTags,
     Publish,
+    PutItem,
+    Query,
 }
 
 impl Operation {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 16] = [
+        Self::BatchWriteItem,
+        Self::DeleteItem,
         Self::DescribeKey,
+        Self::GetItem,
+        Self::GetKeyLastUsage,
         Self::GetKeyPolicy,
         Self::GetKeyRotationStatus,
+        Self::GetMetricData,
         Self::ListAliases,
         Self::ListKeyRotations,
         Self::ListKeys,
+        Self::ListMetrics,
         Self::ListResourceTags,
         Self::Publish,
+        Self::PutItem,
+        Self::Query,
     ];
 
     /// Its AWS name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::BatchWriteItem => "BatchWriteItem",
+            Self::DeleteItem => "DeleteItem",
             Self::DescribeKey => "DescribeKey",
+            Self::GetItem => "GetItem",
+            Self::GetKeyLastUsage => "GetKeyLastUsage",
             Self::GetKeyPolicy => "GetKeyPolicy",
             Self::GetKeyRotationStatus => "GetKeyRotationStatus",
+            Self::GetMetricData => "GetMetricData",
             Self::ListAliases => "ListAliases",
             Self::ListKeyRotations => "ListKeyRotations",
             Self::ListKeys => "ListKeys",
+            Self::ListMetrics => "ListMetrics",
             Self::ListResourceTags => "ListResourceTags",
             Self::Publish => "Publish",
+            Self::PutItem => "PutItem",
+            Self::Query => "Query",
         }
     }
 
-    /// The KMS operation of that name.
-    pub(crate) fn of_kms(name: &str) -> Option<Self> {
-        Self::of_name(name).filter(|operation| *operation != Self::Publish)
+    /// The service's operation of that name.
+    pub(crate) fn of(service: Service, name: &str) -> Option<Self> {
+        Self::of_name(name).filter(|operation| operation.service() == service)
     }
 
     fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| operation.name() == name)
     }
 
-    /// Whether it answers page by page.
+    pub(crate) fn service(self) -> Service {
+        match self {
+            Self::BatchWriteItem | Self::DeleteItem | Self::GetItem | Self::PutItem | Self::Query => Service::DynamoDb,
+            Self::GetMetricData | Self::ListMetrics => Service::CloudWatch,
+            Self::Publish => Service::Sns,
+            _ => Service::Kms,
+        }
+    }
+
+    /// Whether it writes or publishes.
+    pub(crate) fn mutates(self) -> bool {
+        matches!(self, Self::BatchWriteItem | Self::DeleteItem | Self::Publish | Self::PutItem)
+    }
+
+    /// Whether it answers page by page, with KMS's markers.
     pub(crate) fn is_list(self) -> bool {
         matches!(self, Self::ListAliases | Self::ListKeyRotations | Self::ListKeys | Self::ListResourceTags)
     }
 
     /// Whether a call can name a key.
     pub(crate) fn names_a_key(self) -> bool {
-        !matches!(self, Self::ListKeys | Self::Publish)
+        self.service() == Service::Kms && self != Self::ListKeys
     }
 }
 

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{Fleet, FleetDescription, generated_key_id};
 
+mod cloudwatch;
+mod dynamodb;
+
 struct Reply {
     status: u16,
     head: String,
@@ -221,6 +224,28 @@ fn tells_the_rotation_status() {
     }
     assert_eq!(status("imported").error_code(), "UnsupportedOperationException");
     assert_eq!(status("managed").json()["KeyRotationEnabled"], true);
+}
+
+#[test]
+fn tells_the_last_usage() {
+    let fleet = serve(json!({"keys": [
+        {"key_id": "unused", "creation_date": "2020-01-01T00:00:00Z", "usage_tracking_start": "2025-01-01T00:00:00Z"},
+        {"key_id": "used", "creation_date": "2026-01-01T00:00:00Z",
+         "last_usage": {"operation": "Decrypt", "timestamp": "2026-02-01T00:00:00Z"}},
+    ]}));
+    let usage = |id: &str| kms(&fleet, "GetKeyLastUsage", json!({"KeyId": id})).json();
+    assert_eq!(
+        usage("unused"),
+        json!({
+            "KeyId": fleet.arn("kms", "key/unused"), "KeyLastUsage": {},
+            "TrackingStartDate": 1_735_689_600.0, "KeyCreationDate": 1_577_836_800.0,
+        })
+    );
+    let used = usage("used");
+    assert_eq!(used["TrackingStartDate"], used["KeyCreationDate"]);
+    let last = &used["KeyLastUsage"];
+    assert_eq!((&last["Operation"], &last["Timestamp"]), (&json!("Decrypt"), &json!(1_769_904_000.0)));
+    assert_eq!(kms(&fleet, "GetKeyLastUsage", json!({"KeyId": "alias/a"})).error_code(), "NotFoundException");
 }
 
 #[test]
@@ -486,6 +511,31 @@ fn names_the_wrong_field() {
         (json!({"keys": [{"count": 2, "aliases": ["alias/a"]}]}), "keys[0].aliases: "),
         (json!({"keys": [{"aliases": ["a"]}]}), "keys[0].aliases[0]: `a`"),
         (json!({"page_size": 0}), "page_size: "),
+        (json!({"table_page_size": 0}), "table_page_size: "),
+        (json!({"metric_page_size": 0}), "metric_page_size: "),
+        (json!({"faults": {"ListMetrics": "no_marker"}}), "faults.ListMetrics: "),
+        (
+            json!({"keys": [{"usage": {"Sign": {"start": "2026-01-01T00:30:00Z", "hourly": [1]}}}]}),
+            "usage.Sign.start: ",
+        ),
+        (json!({"keys": [{"usage": {"Sign": {"start": "2026-01-01T00:00:00Z", "repeat": [1]}}}]}), "usage.Sign: "),
+        (
+            json!({"keys": [{"usage": {"Sign": {"start": "2026-01-01T00:00:00Z", "hourly": [1], "source_key_id": "k"}}}]}),
+            "usage.Sign.source_key_id: ",
+        ),
+        (
+            json!({"keys": [{"usage": {"Sign": {
+                "start": "2026-01-01T00:00:00Z", "hourly": [1], "status": {"code": "Odd"},
+            }}}]}),
+            "usage.Sign.status.code: ",
+        ),
+        (json!({"faults": {"PutItem": "unprocessed"}}), "faults.PutItem: "),
+        (
+            json!({"faults": {"BatchWriteItem": {"kind": "denied", "processed": 1}}}),
+            "faults.BatchWriteItem: `processed`",
+        ),
+        (json!({"keys": [{"faults": {"GetItem": "denied"}}]}), "keys[0].faults.GetItem: "),
+        (json!({"keys": [{"omit": {"PutItem": ["Item"]}}]}), "keys[0].omit: "),
     ] {
         let problem = problem(description);
         assert!(problem.contains(expected), "{problem}");

@@ -216,6 +216,11 @@ mod tests {
             multi_region: Ok(MultiRegion::No),
             expiration_model: None,
             valid_to: None,
+            deletion_date: None,
+            waiting_period_days: None,
+            custom_key_store_id: None,
+            algorithms: Vec::new(),
+            replicas: Ok(Vec::new()),
         }
     }
 

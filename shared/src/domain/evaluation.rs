@@ -5,14 +5,14 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::control::Severity;
 use super::key::{Key, KeyManager, KeyState, Unexpected};
 
 /// Does the key do what the control asks?
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Compliance {
     /// Yes.
@@ -23,6 +23,18 @@ pub enum Compliance {
     NotApplicable,
     /// Not known.
     InsufficientData,
+}
+
+impl Compliance {
+    /// The word that AWS Config uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Compliant => "COMPLIANT",
+            Self::NonCompliant => "NON_COMPLIANT",
+            Self::NotApplicable => "NOT_APPLICABLE",
+            Self::InsufficientData => "INSUFFICIENT_DATA",
+        }
+    }
 }
 
 /// Facts that a verdict rests on, by name.
@@ -59,6 +71,11 @@ impl Verdict {
     /// The control does not ask anything of this key.
     pub fn not_applicable(reason: &'static str) -> Self {
         Self::new(Compliance::NotApplicable, reason)
+    }
+
+    /// It is not known whether the key does.
+    pub fn insufficient_data(reason: &'static str) -> Self {
+        Self::new(Compliance::InsufficientData, reason)
     }
 
     fn new(compliance: Compliance, reason: &'static str) -> Self {
@@ -263,13 +280,16 @@ pub fn settled_by_description(key: &Key) -> Option<Verdict> {
         }
         None => return Some((&Unexpected::absent("DescribeKey", "KeyManager")).into()),
     }
-    let state = key.state.as_ref().filter(|state| matches!(state, KeyState::Creating | KeyState::Updating))?.as_str();
-    Some(
-        Verdict::new(Compliance::InsufficientData, "key_in_transition")
-            .detail(format!("the key is in state {state}"))
-            .evidence("key_state", state)
-            .remediation("Nothing: the next run judges the key."),
-    )
+    let state = key.state.as_ref().filter(|state| matches!(state, KeyState::Creating | KeyState::Updating))?;
+    Some(in_transition(state))
+}
+
+/// The verdict about a key in a state that passes by itself.
+pub fn in_transition(state: &KeyState) -> Verdict {
+    Verdict::new(Compliance::InsufficientData, "key_in_transition")
+        .detail(format!("the key is in state {}", state.as_str()))
+        .evidence("key_state", state.as_str())
+        .remediation("Nothing: the next run judges the key.")
 }
 
 #[cfg(test)]

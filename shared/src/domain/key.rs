@@ -30,6 +30,25 @@ pub struct Key {
     pub expiration_model: Option<ExpirationModel>,
     /// When the first of the imported materials expires.
     pub valid_to: Option<Timestamp>,
+    /// When the key will be deleted, if that is known yet.
+    pub deletion_date: Option<Timestamp>,
+    /// How many days a primary that waits for its replicas' deletion will wait after that.
+    pub waiting_period_days: Option<i32>,
+    /// Custom key store that holds the key.
+    pub custom_key_store_id: Option<String>,
+    /// What the key can be used with: its encryption, signing or MAC algorithms, whichever its usage has.
+    pub algorithms: Vec<String>,
+    /// The replicas of a multi-Region primary; none for any other key.
+    pub replicas: Result<Vec<RelatedKey>, Unexpected>,
+}
+
+/// A key of the same key material in another Region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelatedKey {
+    /// Key ARN.
+    pub arn: String,
+    /// Region name.
+    pub region: String,
 }
 
 /// A key's place among the Regions.
@@ -187,6 +206,11 @@ pub enum KeyKind {
 }
 
 impl Key {
+    /// The Region that the key lives in, from its ARN.
+    pub fn region(&self) -> &str {
+        self.arn.split(':').nth(3).unwrap_or_default()
+    }
+
     /// The kind of key material, from the key spec. A spec newer than this build is recognised by a usage that only one
     /// kind has.
     ///
@@ -250,11 +274,23 @@ pub(crate) mod tests {
             multi_region: Ok(MultiRegion::No),
             expiration_model: None,
             valid_to: None,
+            deletion_date: None,
+            waiting_period_days: None,
+            custom_key_store_id: None,
+            algorithms: Vec::new(),
+            replicas: Ok(Vec::new()),
         }
     }
 
     fn key(spec: Option<&str>, usage: Option<&str>) -> Key {
         Key { spec: spec.map(KeySpec::from), usage: usage.map(KeyUsage::from), ..unknown_key() }
+    }
+
+    #[test]
+    fn a_key_lives_where_its_arn_says() {
+        let of = |arn: &str| Key { arn: arn.to_owned(), ..unknown_key() }.region().to_owned();
+        assert_eq!(of("arn:aws:kms:eu-west-1:123456789012:key/mrk-1"), "eu-west-1");
+        assert_eq!(of("no ARN"), "");
     }
 
     #[test]

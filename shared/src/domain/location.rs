@@ -37,6 +37,12 @@ impl Location {
 
     /// Page of the AWS console that shows the key; `None` in a partition whose console has no public address.
     pub fn console_link(&self, key_id: &str) -> Option<String> {
+        self.console_page("kms", &format!("/kms/keys/{key_id}"))
+    }
+
+    /// A page of one service in the AWS console, by what follows the `#` in its address; `None` in a partition whose
+    /// console has no public address.
+    pub fn console_page(&self, service: &str, page: &str) -> Option<String> {
         let region = &self.region;
         let host = match self.partition.as_str() {
             "aws" => format!("{region}.console.aws.amazon.com"),
@@ -44,7 +50,7 @@ impl Location {
             "aws-us-gov" => format!("{region}.console.amazonaws-us-gov.com"),
             _ => return None,
         };
-        Some(format!("https://{host}/kms/home?region={region}#/kms/keys/{key_id}"))
+        Some(format!("https://{host}/{service}/home?region={region}#{page}"))
     }
 }
 

@@ -1,0 +1,3 @@
+//! Does a key's usage leave its own baseline?
+
+pub mod score;
