@@ -6,11 +6,12 @@ import datetime
 import json
 
 import pytest
+from botocore.exceptions import ClientError
 
 import fleet
 from conftest import AGE, FINDINGS, ROTATION, event, rotation_off, run
 from local_aws import REGION
-from test_deployed import ACCOUNT, without
+from test_deployed import ACCOUNT, as_role, without
 
 TABLE_ACTIONS = ("Query", "PutItem", "BatchWriteItem")
 
@@ -178,4 +179,30 @@ def test_two_runs_at_once_and_the_same_event_twice_alert_once(known):
 
 def test_each_function_keeps_to_its_own_part_of_the_table(known):
     parts = {item["pk"]["S"] for item in known.ledger()}
-    assert parts == {f"{ACCOUNT}#{REGION}#{function}" for function in (ROTATION, AGE)}
+    assert parts == {part_of(function) for function in (ROTATION, AGE)}
+
+
+def part_of(function):
+    return f"{ACCOUNT}#{REGION}#{function}"
+
+
+def test_its_role_lets_a_function_reach_no_other_part_and_no_other_table(known):
+    dynamodb = as_role(known, known.physical_id("RotationCheckerRole"), "dynamodb")
+    table, item = known.outputs["FindingsTableName"], {"sk": {"S": "test"}}
+
+    def requests(part):
+        pk = {"S": part}
+        put = {"PutRequest": {"Item": {"pk": pk, **item}}}
+        query = {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": pk}}
+        return [
+            lambda: dynamodb.put_item(TableName=table, Item={"pk": pk, **item}),
+            lambda: dynamodb.batch_write_item(RequestItems={table: [put]}),
+            lambda: dynamodb.query(TableName=table, **query),
+            lambda: dynamodb.delete_item(TableName=table, Key={"pk": pk, **item}),
+        ]
+
+    for request in requests(part_of(ROTATION)):
+        request()
+    for refused in (*requests(part_of(AGE)), lambda: dynamodb.scan(TableName=table), dynamodb.list_tables):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            refused()

@@ -1,10 +1,13 @@
-"""Runs MiniStack, with four additions. `local_aws.py` starts it.
+"""Runs MiniStack, with five additions. `local_aws.py` starts it.
 
 MiniStack logs that an e-mail subscriber would get mail, and drops the text. Here each mail is a JSON line in the file
 `$MAILBOX`, so that an alert can be read as the team reads it.
 
 CloudFormation makes a number of a parameter where a resource wants one; MiniStack hands a key's rotation period on as
 the string that it came as, and KMS would answer with that.
+
+It knows no condition key of KMS, and not the one by which a policy tells a table's partitions apart. Here they have the
+values that KMS and DynamoDB give them, so that the template's policies are enforced as they stand.
 
 Its rules never see what KMS and CloudTrail say of a key, and nobody may say it in their place. Here anybody may: an
 event that a test puts there takes the way of the real one.
@@ -18,6 +21,7 @@ Its own `main` would bind port 443 besides its own where TLS is on; this one doe
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -26,6 +30,7 @@ import time
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from ministack.app import app
+from ministack.core import iam_actions
 from ministack.services import eventbridge, lambda_svc, sns, sqs
 from ministack.services.cloudformation import provisioners
 
@@ -50,6 +55,38 @@ def _apply_key_properties_with_numbers(key, properties):
     if "RotationPeriodInDays" in properties:
         properties = properties | {"RotationPeriodInDays": int(properties["RotationPeriodInDays"])}
     _apply_key_properties(key, properties)
+
+
+_request_tags = iam_actions.request_tag_context
+
+
+def _condition_keys(service, action, body, parameters):
+    keys = _request_tags(service, action, body, parameters)
+    if service == "kms":
+        keys |= _of_kms(action, json.loads(body or b"{}"))
+    if service == "dynamodb":
+        keys["dynamodb:LeadingKeys"] = _partitions(json.loads(body or b"{}"))
+    return keys
+
+
+def _of_kms(action, request):
+    keys = {f"kms:EncryptionContext:{name}": value for name, value in request.get("EncryptionContext", {}).items()}
+    if action in ("kms:Encrypt", "kms:Decrypt"):
+        keys["kms:EncryptionAlgorithm"] = request.get("EncryptionAlgorithm", "SYMMETRIC_DEFAULT")
+    return keys
+
+
+def _partitions(request):
+    """The values of the partition key `pk` in a request."""
+    items = [request.get("Item"), request.get("Key")]
+    for writes in request.get("RequestItems", {}).values():
+        items += [part for write in writes for change in write.values() for part in change.values()]
+    values = [item["pk"] for item in items if item]
+    names = request.get("ExpressionAttributeNames", {})
+    for name, value in re.findall(r"(#?\w+) = (:\w+)", request.get("KeyConditionExpression", "")):
+        if names.get(name, name) == "pk":
+            values.append(request["ExpressionAttributeValues"][value])
+    return [value["S"] for value in values] or None
 
 
 _put_events = eventbridge._put_events
@@ -88,6 +125,7 @@ def _end_with_the_parent():
 if __name__ == "__main__":
     sns._fanout = _deliver_and_keep_mail
     provisioners._kms_apply_key_props = _apply_key_properties_with_numbers
+    iam_actions.request_tag_context = _condition_keys
     eventbridge._put_events = _put_events_of_anybody
     sqs._receive_messages_for_esm = _receive_a_whole_batch
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
