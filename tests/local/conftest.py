@@ -12,7 +12,7 @@ import local_aws
 import template
 from local_aws import ROOT, LocalAws, Subscriber, built_template, quick_binaries
 
-ROTATION, AGE = "rotation-checker", "key-age-checker"
+ROTATION, AGE, HEALTH = "rotation-checker", "key-age-checker", "health-prober"
 EVENTS = ROOT / "events"
 TRAIL = "trail"
 KINDS = ("new", "worsened", "resolved", "reminder", "exemptions")
@@ -28,6 +28,11 @@ FINDINGS = {
         ("alias/partner-exchange", "imported-material-expiry", "material_expiring", "CRITICAL"),
         ("alias/card-vault", "imported-material-expiry", "material_expiring", "HIGH"),
     },
+    HEALTH: {
+        ("alias/leaving", "pending-deletion", "scheduled_for_deletion", "CRITICAL"),
+        ("alias/retired", "key-usable", "key_disabled", "MEDIUM"),
+        ("alias/not-yet", "key-usable", "no_key_material", "MEDIUM"),
+    },
 }
 
 
@@ -41,6 +46,7 @@ class Deployment:
     def __init__(self, aws):
         self.aws = aws
         self.keys = fleet.create(aws)
+        self.keys["alias/archive"].health = fleet.TRIED_OUT  # by the parameter ProbeKeys
         # The deployment must be done, and the queues be there, before it fires.
         self.fires_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=30)
         self.template = built_template(aws.directory, quick_binaries())
@@ -54,6 +60,7 @@ class Deployment:
             "ProvisionKeys": "true",
             "ApplicationName": "shop",
             "UsageAlarmThreshold": 1000,  # the local AWS has no anomaly detection
+            "ProbeKeys": self.keys["alias/archive"].arn,
         }
         self.outputs = aws.deploy(self.template, **self.parameters)
         topic = self.outputs["AlertTopicArn"]
@@ -131,7 +138,7 @@ def deployment():
     with LocalAws(ROOT / ".local/e2e.log") as aws:
         deployment = Deployment(aws)
         # Waited for here, so that no test meets an alert that it did not cause.
-        alerts = deployment.alerts(wait=60, least=2)
+        alerts = deployment.alerts(wait=60, least=len(FINDINGS))
         deployment.scheduled = {json.loads(alert["Message"])["function"]: alert for alert in alerts}
         assert len(alerts) == len(deployment.scheduled)
         yield deployment
@@ -164,7 +171,7 @@ def run(deployment, function=ROTATION):
 @pytest.fixture
 def known(quiet):
     """A deployment whose team knows of all that is wrong when the test begins."""
-    for function in (ROTATION, AGE):
+    for function in FINDINGS:
         response, told = run(quiet, function)
         assert told == {"new": {(each["key_arn"], each["control"]) for each in response["findings"]}}
         assert len(told["new"]) == len(FINDINGS[function])

@@ -8,7 +8,20 @@ import json
 API_CALL = "AWS API Call via CloudTrail"
 
 # A function's requests, and KMS's own events.
-RULES = {"rotation-checker": ({"DisableKeyRotation", "EnableKeyRotation"}, {"KMS CMK Rotation"})}
+RULES = {
+    "rotation-checker": ({"DisableKeyRotation", "EnableKeyRotation"}, {"KMS CMK Rotation"}),
+    "health-prober": (
+        {
+            "CancelKeyDeletion",
+            "DeleteImportedKeyMaterial",
+            "DisableKey",
+            "EnableKey",
+            "PutKeyPolicy",
+            "ScheduleKeyDeletion",
+        },
+        {"KMS CMK Deletion", "KMS Imported Key Material Expiration"},
+    ),
+}
 
 # What requests carry besides the key, and what their answers do.
 CALLS = {

@@ -5,13 +5,14 @@ import time
 
 import pytest
 
+import fleet
 import key_events
-from conftest import ROTATION, rotation_off, run
+from conftest import HEALTH, KINDS, ROTATION, rotation_off, run
 from local_aws import receive
 from template import ACCOUNT, arn_of, properties
 from test_deployed import metric_lines
 
-LISTENERS = {"rotation-checker": "RotationChecker"}
+LISTENERS = {"rotation-checker": "RotationChecker", "health-prober": "HealthProber"}
 PLACES = ("ApiCallRule", "KeyEventRule")
 ARN = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 every_listener = pytest.mark.parametrize(("function", "logical_id"), LISTENERS.items())
@@ -207,6 +208,46 @@ def test_a_request_leads_to_an_alert_on_its_key_alone_and_the_daily_run_is_silen
         assert [(each["key_arn"], each["control"]) for each in told] == [finding]
         assert new_runs(known, ROTATION, before) == [1]
         assert run(known)[1] == {}
+
+
+def told_at_once(deployment, event):
+    """What the alert tells that an event leads to."""
+    put(deployment, event)
+    (alert,) = deployment.alerts(20)
+    return {kind: {(each["key_arn"], each["control"]) for each in json.loads(alert["Message"])[kind]} for kind in KINDS}
+
+
+def only(**told):
+    return dict.fromkeys(KINDS, set()) | {kind: {finding} for kind, finding in told.items()}
+
+
+def test_the_end_of_a_key_is_told_when_it_is_scheduled_and_taken_back_when_it_is_not(known, impatient):
+    kms, arn = known.aws.client("kms"), known.keys["alias/payments"].arn
+    leaving, unusable = (arn, "pending-deletion"), (arn, "key-usable")
+    kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
+    try:
+        assert told_at_once(known, key_events.api_call("ScheduleKeyDeletion", arn)) == only(new=leaving)
+        assert run(known, HEALTH)[1] == {}
+        kms.cancel_key_deletion(KeyId=arn)
+        # It stays disabled.
+        event = key_events.api_call("CancelKeyDeletion", arn)
+        assert told_at_once(known, event) == only(resolved=leaving, new=unusable)
+    finally:
+        kms.cancel_key_deletion(KeyId=arn)
+        kms.enable_key(KeyId=arn)
+    assert told_at_once(known, key_events.api_call("EnableKey", arn)) == only(resolved=unusable)
+    assert run(known, HEALTH)[1] == {}
+
+
+def test_imported_material_that_is_gone_is_told_when_kms_says_so(known, impatient):
+    kms, arn = known.aws.client("kms"), known.keys["alias/ledger"].arn
+    kms.delete_imported_key_material(KeyId=arn)
+    try:
+        event = key_events.own("KMS Imported Key Material Expiration", arn)
+        assert told_at_once(known, event) == only(new=(arn, "key-usable"))
+    finally:
+        fleet.import_material(kms, arn, None)
+    assert run(known, HEALTH)[1] == {"resolved": {(arn, "key-usable")}}
 
 
 def test_kms_own_event_leads_to_a_run_on_its_key_alone(quiet, impatient):

@@ -179,7 +179,7 @@ def test_two_runs_at_once_and_the_same_event_twice_alert_once(known):
 
 def test_each_function_keeps_to_its_own_part_of_the_table(known):
     parts = {item["pk"]["S"] for item in known.ledger()}
-    assert parts == {part_of(function) for function in (ROTATION, AGE)}
+    assert parts == {part_of(function) for function in FINDINGS}
 
 
 def part_of(function):
