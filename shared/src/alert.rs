@@ -1,14 +1,13 @@
 //! Publishing an alert to the topic.
 
 use aws_config::SdkConfig;
-use aws_sdk_sns::error::ProvideErrorMetadata;
 use aws_sdk_sns::types::MessageAttributeValue;
 use tokio::time::{Instant, timeout_at};
 
+use crate::client::in_words;
 use crate::domain::digest::Digest;
 use crate::domain::report::Report;
 use crate::error::RunError;
-use crate::kms::chain;
 
 /// Publishes one alert. The SDK retries what may pass.
 ///
@@ -41,11 +40,7 @@ pub async fn publish(
         .message_attributes("region", attribute(&report.region)?);
     match timeout_at(until, request.send()).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(not_delivered(match (error.code(), error.message()) {
-            (Some(code), Some(message)) => format!("{code}: {message}"),
-            (Some(code), None) => code.to_owned(),
-            _ => chain(&error),
-        })),
+        Ok(Err(error)) => Err(not_delivered(in_words(&error))),
         Err(_) => Err(not_delivered("the time of the invocation ran out".to_owned())),
     }
 }

@@ -26,6 +26,14 @@ pub enum RunError {
         /// What SNS or the transport said.
         cause: String,
     },
+    /// The findings ledger does not answer, or another run holds it. What was not told yet will be.
+    #[error("the findings ledger {table} is out of reach: {cause}")]
+    LedgerUnavailable {
+        /// Table that holds the ledger.
+        table: String,
+        /// What DynamoDB or the transport said.
+        cause: String,
+    },
 }
 
 impl RunError {
@@ -36,6 +44,7 @@ impl RunError {
             Self::InvalidConfiguration(_) => "InvalidConfiguration",
             Self::ListKeysFailed(_) => "ListKeysFailed",
             Self::AlertNotDelivered { .. } => "AlertNotDelivered",
+            Self::LedgerUnavailable { .. } => "LedgerUnavailable",
         }
     }
 }

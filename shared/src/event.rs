@@ -42,6 +42,8 @@ pub struct Options {
 /// What one invocation asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
+    /// What the event goes by, if it says. A batch does not: its messages may come again in other company.
+    pub id: Option<String>,
     /// What to run; `None` if the invocation is a batch in which no message can be run.
     pub options: Option<Options>,
     /// If the invocation is a batch: the messages that go back to the queue.
@@ -70,7 +72,9 @@ impl Request {
         if fields.contains_key("Records") {
             return Self::parse_batch(fields, takes_as_of);
         }
-        Ok(Self { options: Some(parse_envelope(&fields, takes_as_of)?), batch: None })
+        let options = parse_envelope(&fields, takes_as_of)?;
+        let id = fields.get("id").and_then(Value::as_str).filter(|id| !id.is_empty()).map(str::to_owned);
+        Ok(Self { id, options: Some(options), batch: None })
     }
 
     /// Messages that ask for the same are one run over all their keys. A run has one instant, one answer and one alert:
@@ -103,7 +107,7 @@ impl Request {
                 },
             }
         }
-        Ok(Self { options, batch: Some(batch) })
+        Ok(Self { id: None, options, batch: Some(batch) })
     }
 }
 
@@ -278,7 +282,8 @@ mod tests {
                 "resources": ["arn:aws:scheduler:us-east-1:123456789012:schedule/default/daily"], "detail": "{}"
             }),
         ] {
-            assert_eq!(Request::parse(event, false), Ok(Request { options: Some(Options::default()), batch: None }));
+            let request = Request::parse(event, false).unwrap();
+            assert_eq!((request.options, request.batch), (Some(Options::default()), None));
         }
     }
 

@@ -34,6 +34,8 @@ pub enum Source {
     Named,
     /// The verdict stands already; no call is made for the key.
     Settled(Box<Verdict>),
+    /// The settings keep the run from looking at the key at all. What is known of it stays as it is.
+    OutOfScope(Box<Verdict>),
 }
 
 /// The keys of one run.
@@ -46,6 +48,8 @@ pub struct Inventory {
     first_part: usize,
     others: Vec<Candidate>,
     excluded: BTreeSet<String>,
+    /// Is it every key of the account and Region, and not only those that somebody named?
+    pub of_every_key: bool,
     /// Did listing reach its end?
     pub complete: bool,
 }
@@ -83,9 +87,16 @@ impl Inventory {
         let marked: BTreeSet<String> =
             left_out.iter().map(find).filter(|it| it.source == Source::Named).map(|it| it.key.id).collect();
         let scope: Vec<Candidate> = monitored.iter().map(find).collect();
-        let mut inventory =
-            Self { listed: Vec::new(), first_part: 0, others: Vec::new(), excluded: marked, complete: true };
-        if asked_for.is_empty() && monitored.is_empty() {
+        let of_every_key = asked_for.is_empty() && monitored.is_empty();
+        let mut inventory = Self {
+            listed: Vec::new(),
+            first_part: 0,
+            others: Vec::new(),
+            excluded: marked,
+            of_every_key,
+            complete: true,
+        };
+        if of_every_key {
             inventory.list(kms, now).await?;
         } else if asked_for.is_empty() {
             inventory.others = scope;
@@ -95,7 +106,7 @@ impl Inventory {
                 for candidate in &mut inventory.others {
                     if candidate.source == Source::Named && !scope.iter().any(|it| it.key == candidate.key) {
                         let why = "MONITORED_KEYS does not name this key";
-                        candidate.source = Source::Settled(Box::new(excluded(why)));
+                        candidate.source = Source::OutOfScope(Box::new(excluded(why)));
                     }
                 }
             }
@@ -180,7 +191,7 @@ impl Inventory {
             source: Source::Listed,
         });
         listed.chain(self.others.iter().cloned()).map(|candidate| {
-            if !matches!(candidate.source, Source::Settled(_)) && self.excluded.contains(&candidate.key.id) {
+            if matches!(candidate.source, Source::Listed | Source::Named) && self.excluded.contains(&candidate.key.id) {
                 let verdict = excluded("EXCLUDED_KEYS names this key");
                 return Candidate { source: Source::Settled(Box::new(verdict)), ..candidate };
             }
@@ -297,6 +308,7 @@ mod tests {
                     named("s", Source::Settled(Box::new(not_found("no such key")))),
                 ],
                 excluded: BTreeSet::from(["k3".to_owned()]),
+                of_every_key: true,
                 complete: true,
             };
             for (id, lists, looks_at) in [

@@ -103,7 +103,7 @@ mod tests {
         let at: Timestamp = "2026-11-23T06:00:00Z".parse().unwrap();
         let mut report = Report::new("f", &location, at, &[&CONTROL], false);
         let key = KeyIdentity { arn: "arn".into(), id: "id".into() };
-        report.add(&key, [&CONTROL], [Verdict::non_compliant("bad")]);
+        report.add(&key, [&CONTROL], [Verdict::non_compliant("bad")], None);
         report.keys_not_reached = 1;
         let measured = Measured { at, kms_calls: 7, kms_throttles: 2, run_duration_ms: 1_234 };
         let lines: Vec<Value> =

@@ -146,6 +146,12 @@ pub struct Settings {
     pub excluded_keys: Vec<KeyName>,
     /// Share of each default KMS request quota that one run may use, 0 < x ≤ 1.
     pub kms_quota_share: f64,
+    /// DynamoDB table of the findings ledger; `None` = no memory.
+    pub findings_table: Option<String>,
+    /// Days after which an unchanged finding is told again; 0 = never.
+    pub reminder_interval_days: i32,
+    /// Days for which the ledger keeps a resolved finding.
+    pub resolved_retention_days: i32,
 }
 
 impl Settings {
@@ -154,13 +160,14 @@ impl Settings {
     /// # Errors
     /// One of them is missing or does not parse.
     pub fn read(environment: &Environment) -> Result<Self, InvalidConfiguration> {
-        // Takes effect with the findings ledger; a value that makes no sense is refused from the start.
-        environment.number("REMINDER_INTERVAL_DAYS", 7, 0..=MOST_DAYS)?;
         Ok(Self {
             topic_arn: topic_arn(environment)?,
             monitored_keys: environment.key_names("MONITORED_KEYS")?,
             excluded_keys: environment.key_names("EXCLUDED_KEYS")?,
             kms_quota_share: kms_quota_share(environment)?,
+            findings_table: findings_table(environment)?,
+            reminder_interval_days: environment.number("REMINDER_INTERVAL_DAYS", 7, 0..=MOST_DAYS)?,
+            resolved_retention_days: environment.number("RESOLVED_RETENTION_DAYS", 365, 1..=MOST_DAYS)?,
         })
     }
 }
@@ -180,6 +187,16 @@ fn topic_arn(environment: &Environment) -> Result<String, InvalidConfiguration> 
         }
         _ => Err(InvalidConfiguration::Value { variable: VARIABLE, value: value.to_owned(), allowed: allowed() }),
     }
+}
+
+fn findings_table(environment: &Environment) -> Result<Option<String>, InvalidConfiguration> {
+    let Some(name) = environment.get("FINDINGS_TABLE") else { return Ok(None) };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if (3..=255).contains(&name.len()) && name.chars().all(allowed) {
+        return Ok(Some(name.to_owned()));
+    }
+    let allowed = "the name of a DynamoDB table: 3 to 255 letters, digits, `_`, `.` or `-`".to_owned();
+    Err(InvalidConfiguration::Value { variable: "FINDINGS_TABLE", value: name.to_owned(), allowed })
 }
 
 fn kms_quota_share(environment: &Environment) -> Result<f64, InvalidConfiguration> {
@@ -209,6 +226,8 @@ mod tests {
         assert_eq!(settings.topic_arn, TOPIC.1);
         assert!(settings.monitored_keys.is_empty() && settings.excluded_keys.is_empty());
         assert!((settings.kms_quota_share - 0.2).abs() < f64::EPSILON);
+        assert_eq!(settings.findings_table, None);
+        assert_eq!((settings.reminder_interval_days, settings.resolved_retention_days), (7, 365));
     }
 
     #[test]
@@ -260,6 +279,8 @@ mod tests {
                 "the ARN of an SNS topic",
             ),
             ("KMS_QUOTA_SHARE", &["0", "-0.1", "1.01", "NaN", "inf", "a lot"], "a number above 0 and at most 1"),
+            ("FINDINGS_TABLE", &["ab", "a b c", "arn:aws:dynamodb:us-east-1:123456789012:table/t"], "a DynamoDB table"),
+            ("RESOLVED_RETENTION_DAYS", &["0", "3651", "a year"], "a whole number from 1 to 3650"),
             ("REMINDER_INTERVAL_DAYS", &["-1", "3651", "weekly", "1.5"], "a whole number from 0 to 3650"),
             ("MONITORED_KEYS", &["arn:aws:s3:::bucket", "alias/", "a b"], "a comma-separated list"),
             ("EXCLUDED_KEYS", &["arn:aws:kms", "alias/ä"], "a comma-separated list"),

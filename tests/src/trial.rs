@@ -19,6 +19,11 @@ use crate::{Fleet, FleetDescription, Function, Outcome};
 /// The topic that functions under test publish to.
 pub const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
 
+/// The table of the findings ledger in every fleet of [`fleet_of`].
+pub const TABLE: &str = "findings";
+/// The setting that gives a function under test its memory.
+pub const WITH_LEDGER: (&str, &str) = ("FINDINGS_TABLE", TABLE);
+
 /// Reads a fleet's description.
 pub fn describe(fleet: Value) -> FleetDescription {
     FleetDescription::from_value(fleet).unwrap()
@@ -26,7 +31,7 @@ pub fn describe(fleet: Value) -> FleetDescription {
 
 /// The description of a fleet of these keys, with nothing else out of the ordinary.
 pub fn fleet_of(keys: impl Into<Value>) -> Value {
-    json!({ "keys": keys.into() })
+    json!({ "tables": [TABLE], "keys": keys.into() })
 }
 
 /// Serves the fleet and starts the binary against it, with the topic and these settings.

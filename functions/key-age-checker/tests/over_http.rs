@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use simulated_fleet::trial::{
-    self, TOPIC, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now, describe,
-    error_message, error_type, finding, fleet_of, ok, seconds_from_now, verbose, verdicts,
+    self, TOPIC, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now,
+    describe, error_message, error_type, finding, fleet_of, ok, seconds_from_now, verbose, verdicts,
 };
 use simulated_fleet::{Fleet, Function, Invocation, generated_key_id};
 
@@ -189,7 +189,7 @@ fn rows_of_failure() -> Vec<Row> {
 async fn every_row_of_the_tables() {
     let rows: Vec<Row> = [rows_of_age(), rows_of_expiry(), rows_of_failure()].into_iter().flatten().collect();
     let keys: Vec<Value> = rows.iter().map(|row| row.key.clone()).collect();
-    let (fleet, function) = start(fleet_of(keys), &[]);
+    let (fleet, function) = start(fleet_of(keys), &[WITH_LEDGER]);
     let response = ok(function.invoke(&verbose()).await);
     assert_eq!((&response["keys_listed"], &response["complete"]), (&json!(rows.len()), &json!(true)));
     assert_counts_add_up(&response);

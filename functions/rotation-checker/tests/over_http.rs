@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use simulated_fleet::trial::{
-    self, TOPIC, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now, describe,
-    error_message, error_type, fleet_of, ok, verbose, verdicts,
+    self, TOPIC, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now,
+    describe, error_message, error_type, fleet_of, ok, verbose, verdicts,
 };
 use simulated_fleet::{Fleet, Function, Invocation, Outcome, generated_key_id};
 
@@ -220,7 +220,7 @@ async fn every_row_of_the_tables() {
         .flatten()
         .collect();
     let keys: Vec<Value> = rows.iter().map(|row| row.key.clone()).collect();
-    let (fleet, function) = start(fleet_of(json!(keys)), &[]);
+    let (fleet, function) = start(fleet_of(json!(keys)), &[WITH_LEDGER]);
     let response = ok(function.invoke(&verbose()).await);
     assert_eq!(response["keys_listed"], rows.len());
     assert_eq!(response["complete"], true);
@@ -804,7 +804,7 @@ async fn logs_and_metrics() {
         }
         let (metrics, logs): (Vec<&Value>, Vec<&Value>) = lines.iter().partition(|line| line["_aws"].is_object());
         assert_eq!(metrics.len(), 4, "survive level {settings:?}");
-        assert_eq!((&metrics[0]["KeysListed"], &metrics[0]["KmsCalls"]), (&json!(2), &json!(7)));
+        assert_eq!((&metrics[0]["KeysListed"], &metrics[0]["KmsCalls"]), (&json!(2), &json!(9)));
         assert_eq!((&metrics[0]["KmsThrottles"], &metrics[0]["AlertsPublished"]), (&json!(1), &json!(1)));
         assert_eq!(logs.iter().any(|line| line["message"] == "the run is done"), told, "{settings:?}");
         for line in logs.into_iter().filter(|line| line["level"] != "DEBUG") {

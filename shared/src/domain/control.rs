@@ -1,6 +1,6 @@
 //! What a control is: its identity, its severity and the rules of others that it stands for.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One rule that every key is judged by.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Control {
 }
 
 /// How bad a finding is. Ordered: the worst is the greatest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
     /// Tidy up when there is time.

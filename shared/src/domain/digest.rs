@@ -1,4 +1,4 @@
-//! The words of an alert: one message for people and one for programs, both about what is new since the last alert.
+//! The words of an alert: one message for people and one for programs, both about what changed since the last alert.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -6,14 +6,16 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::control::Severity;
-use super::evaluation::Compliance;
+use super::evaluation::{Compliance, date};
+use super::exemption::Standing;
+use super::ledger::{Change, News};
 use super::location::Location;
 use super::report::{Finding, Report};
 
 /// Name and version of the form of the message for programs.
 const SCHEMA: &str = "kms-compliance-alert/1";
 
-/// Most findings that the message for people tells in full.
+/// Most findings that the message for people tells in full, and most lines of each list after them.
 const MOST_IN_FULL: usize = 50;
 
 /// Most keys that one common cause names.
@@ -31,8 +33,6 @@ const MOST_SUBJECT_CHARS: usize = 99;
 /// An alert as it is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
-    /// How many findings it is about.
-    pub new: usize,
     /// Worst severity in it.
     pub severity: Severity,
     /// Printable ASCII, under 100 characters.
@@ -44,17 +44,16 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// The alert of a run, or nothing if there is nothing to say. Expects a closed report.
-    pub fn of(report: &Report, location: &Location) -> Option<Self> {
-        let new: Vec<&Finding> = report.findings.iter().filter(|finding| finding.is_alertable()).collect();
-        let severity = new.iter().map(|finding| finding.severity).max()?;
-        let email = email(report, location, &new);
+    /// The alert of a run, or nothing if there is nothing to say. Expects the news in the order in which a
+    /// [`Comparison`](super::ledger::Comparison) gives them.
+    pub fn of(report: &Report, location: &Location, news: &[News<'_>]) -> Option<Self> {
+        let severity = news.iter().map(|news| news.finding.severity).max()?;
+        let email = email(report, location, news);
         let room = MOST_MESSAGE_BYTES.saturating_sub(escaped_len(&email));
         Some(Self {
-            new: new.len(),
             severity,
-            subject: subject(severity, report, new.len()),
-            default: for_programs(report, &new, room),
+            subject: subject(severity, report, news),
+            default: for_programs(report, news, room),
             email,
         })
     }
@@ -65,56 +64,125 @@ impl Digest {
     }
 }
 
-fn subject(severity: Severity, report: &Report, new: usize) -> String {
-    let text = format!(
-        "{}: {} - {} {} {}",
-        severity.as_str(),
-        counted(new, "new KMS finding"),
-        report.function,
-        report.account_id,
-        report.region
-    );
+fn of_change<'n, 'f>(news: &'n [News<'f>], change: Change) -> impl Iterator<Item = &'n News<'f>> {
+    news.iter().filter(move |news| news.change == Some(change))
+}
+
+/// How many there are of each kind, in words.
+fn summary(news: &[News<'_>], finding: &str) -> String {
+    let changes = [
+        (Change::New, "new"),
+        (Change::Worsened, "worsened"),
+        (Change::Reminder, "still open"),
+        (Change::Resolved, "resolved"),
+    ];
+    let counts = changes.map(|(change, word)| (of_change(news, change).count(), word));
+    let counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).collect();
+    let listed: Vec<_> = counts.iter().map(|(count, word)| format!("{count} {word}")).collect();
+    let exemptions = news.iter().filter(|news| news.exemption.is_some()).count();
+    let plural = if matches!(counts.as_slice(), [(1, _)]) { "" } else { "s" };
+    match (listed.join(", "), exemptions) {
+        (listed, 0) => format!("{listed} {finding}{plural}"),
+        (listed, _) if listed.is_empty() => counted(exemptions, "exemption notice"),
+        (listed, _) => format!("{listed} {finding}{plural}, {}", counted(exemptions, "exemption notice")),
+    }
+}
+
+fn subject(severity: Severity, report: &Report, news: &[News<'_>]) -> String {
+    let Report { function, account_id, region, .. } = report;
+    let with = |what: &str| format!("{}: {what} - {function} {account_id} {region}", severity.as_str());
+    let mut text = with(&summary(news, "KMS finding"));
+    if text.chars().count() > MOST_SUBJECT_CHARS {
+        text = with(&format!("{} about KMS findings", news.len()));
+    }
     text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(MOST_SUBJECT_CHARS).collect()
 }
 
-fn for_programs(report: &Report, new: &[&Finding], room: usize) -> String {
-    let message = |new: Vec<Value>, omitted: &BTreeMap<&str, u64>| {
-        json!({
+/// A finding as programs read it.
+fn change_for_programs(news: &News<'_>, change: Change) -> Value {
+    let mut value = json!(news.finding);
+    let Some(fields) = value.as_object_mut().filter(|_| change != Change::New) else { return value };
+    fields.insert("first_seen".to_owned(), json!(news.first_seen));
+    if let Some((severity, reason)) = &news.was {
+        fields.insert("was".to_owned(), json!({"severity": severity, "reason": reason}));
+    }
+    if let Some(resolution) = &news.resolution {
+        fields.insert("resolution".to_owned(), json!(resolution));
+    }
+    value
+}
+
+/// What programs read of an exemption.
+fn exemption_for_programs(finding: &Finding, standing: &Standing) -> Value {
+    let Finding { control, key_arn, key_id, aliases, severity, .. } = finding;
+    let Standing { tag, state, exemption, detail } = standing;
+    let mut value = json!({
+        "control": control,
+        "key_arn": key_arn,
+        "key_id": key_id,
+        "aliases": aliases,
+        "severity": severity,
+        "state": state,
+        "detail": detail,
+        "tag": tag,
+    });
+    if let (Some(fields), Some(exemption)) = (value.as_object_mut(), exemption) {
+        fields.insert("until".to_owned(), json!(exemption.until));
+        fields.insert("owner".to_owned(), json!(exemption.owner));
+        fields.insert("reason".to_owned(), json!(exemption.reason));
+    }
+    value
+}
+
+fn for_programs(report: &Report, news: &[News<'_>], room: usize) -> String {
+    let message = |lists: BTreeMap<&str, Vec<Value>>, omitted: &BTreeMap<&str, u64>| {
+        let mut message = json!({
             "schema": SCHEMA,
             "function": report.function,
             "account_id": report.account_id,
             "region": report.region,
             "evaluated_at": report.evaluated_at,
             "complete": report.complete,
-            "new": new,
+            "new": [],
             "worsened": [],
             "resolved": [],
             "reminder": [],
             "exemptions": [],
             "omitted": omitted,
-        })
-        .to_string()
+        });
+        if let Some(fields) = message.as_object_mut() {
+            fields.extend(lists.into_iter().map(|(name, list)| (name.to_owned(), Value::from(list))));
+        }
+        message.to_string()
     };
     // What the counts of all controls take at most is set aside first.
     let mut omitted: BTreeMap<&str, u64> = report.controls.keys().map(|control| (*control, u64::MAX)).collect();
-    let mut room = room.saturating_sub(escaped_len(&message(Vec::new(), &omitted)));
+    let mut room = room.saturating_sub(escaped_len(&message(BTreeMap::new(), &omitted)));
     omitted.clear();
-    let mut carried = Vec::new();
-    let mut findings = new.iter();
-    for finding in &mut findings {
-        let value = json!(finding);
-        let bytes = escaped_len(&value.to_string()) + 1;
-        if bytes > room {
-            *omitted.entry(finding.control).or_default() += 1;
-            break;
+    let mut lists: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    let mut is_full = false;
+    for news in news {
+        let mut carry = |list, value: &dyn Fn() -> Value| {
+            let value = (!is_full).then(value);
+            let bytes = value.as_ref().map_or(usize::MAX, |value| escaped_len(&value.to_string()) + 1);
+            // From the first that does not fit on all is omitted: what is carried is the worst.
+            is_full |= bytes > room;
+            match value.filter(|_| !is_full) {
+                Some(value) => {
+                    room -= bytes;
+                    lists.entry(list).or_default().push(value);
+                }
+                None => *omitted.entry(news.finding.control).or_default() += 1,
+            }
+        };
+        if let Some(change) = news.change {
+            carry(change.as_str(), &|| change_for_programs(news, change));
         }
-        room -= bytes;
-        carried.push(value);
+        if let Some(standing) = &news.exemption {
+            carry("exemptions", &|| exemption_for_programs(&news.finding, standing));
+        }
     }
-    for finding in findings {
-        *omitted.entry(finding.control).or_default() += 1;
-    }
-    message(carried, &omitted)
+    message(lists, &omitted)
 }
 
 /// Length of a text once it stands as a string within JSON.
@@ -122,11 +190,11 @@ fn escaped_len(text: &str) -> usize {
     Value::from(text).to_string().len()
 }
 
-fn email(report: &Report, location: &Location, new: &[&Finding]) -> String {
-    let entries = entries(new);
+fn email(report: &Report, location: &Location, news: &[News<'_>]) -> String {
+    let entries = entries(news);
     let mut most = MOST_IN_FULL;
     loop {
-        let text = email_with(report, location, new, &entries, most);
+        let text = email_with(report, location, news, &entries, most);
         if escaped_len(&text) <= MOST_EMAIL_BYTES || most == 0 {
             return text;
         }
@@ -137,43 +205,68 @@ fn email(report: &Report, location: &Location, new: &[&Finding]) -> String {
 /// What the message for people tells in one place.
 enum Entry<'a> {
     /// One control that one key does not meet.
-    NotMet(&'a Finding),
+    NotMet(&'a News<'a>),
     /// One cause that kept the run from knowing, wherever it struck.
-    NotKnown { findings: Vec<&'a Finding> },
+    NotKnown(Vec<&'a News<'a>>),
 }
 
 impl Entry<'_> {
-    fn findings(&self) -> &[&Finding] {
+    fn news(&self) -> &[&News<'_>] {
         match self {
-            Self::NotMet(finding) => std::slice::from_ref(finding),
-            Self::NotKnown { findings } => findings,
+            Self::NotMet(news) => std::slice::from_ref(news),
+            Self::NotKnown(news) => news,
         }
     }
 }
 
-/// Worst first, as the findings are. A common cause stands where its first finding stands.
-fn entries<'a>(new: &[&'a Finding]) -> Vec<Entry<'a>> {
+/// What is open: worst first, as the news are. A common cause stands where its first finding stands.
+fn entries<'a>(news: &'a [News<'a>]) -> Vec<Entry<'a>> {
     let mut entries: Vec<Entry<'a>> = Vec::new();
-    let mut causes: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for &finding in new {
+    let mut causes: BTreeMap<(Change, &str, &str), usize> = BTreeMap::new();
+    for news in news {
+        let Some(change) = news.change.filter(|change| *change != Change::Resolved) else { continue };
+        let finding = &news.finding;
         if finding.compliance == Compliance::NonCompliant {
-            entries.push(Entry::NotMet(finding));
+            entries.push(Entry::NotMet(news));
             continue;
         }
-        let at = *causes.entry((finding.reason, &finding.detail)).or_insert(entries.len());
+        let at = *causes.entry((change, &finding.reason, &finding.detail)).or_insert(entries.len());
         match entries.get_mut(at) {
-            Some(Entry::NotKnown { findings }) => findings.push(finding),
-            _ => entries.push(Entry::NotKnown { findings: vec![finding] }),
+            Some(Entry::NotKnown(all)) => all.push(news),
+            _ => entries.push(Entry::NotKnown(vec![news])),
         }
     }
     entries
 }
 
-fn email_with(report: &Report, location: &Location, new: &[&Finding], entries: &[Entry<'_>], most: usize) -> String {
-    let keys: BTreeSet<&str> = new.iter().map(|finding| finding.key_arn.as_str()).collect();
+fn email_with(report: &Report, location: &Location, news: &[News<'_>], entries: &[Entry<'_>], most: usize) -> String {
+    let mut text = opening(report, news);
+    let all_new = news.iter().all(|news| news.change == Some(Change::New));
+    let (in_full, rest) = entries.split_at(most.min(entries.len()));
+    let mut told: BTreeSet<&str> = BTreeSet::new();
+    for entry in in_full {
+        match entry {
+            Entry::NotMet(news) => {
+                if told.insert(&news.finding.key_arn) {
+                    tell_key(&mut text, location, &news.finding, in_full, all_new);
+                }
+            }
+            Entry::NotKnown(news) => tell_cause(&mut text, location, news, all_new),
+        }
+    }
+    let mut omitted = Omitted::default();
+    rest.iter().flat_map(Entry::news).for_each(|news| omitted.count(news));
+    omitted.tell(&mut text, "Not told in full");
+    tell_exemptions(&mut text, news, most);
+    tell_resolved(&mut text, news, most);
+    text
+}
+
+fn opening(report: &Report, news: &[News<'_>]) -> String {
+    let keys: BTreeSet<&str> = news.iter().map(|news| news.finding.key_arn.as_str()).collect();
     let mut text = format!(
         "{} on {} in account {}, Region {}.\n{}, {}\n",
-        counted(new.len(), "new finding"),
+        summary(news, "finding"),
         counted(keys.len(), "KMS key"),
         report.account_id,
         report.region,
@@ -187,67 +280,154 @@ fn email_with(report: &Report, location: &Location, new: &[&Finding], entries: &
         }
         text.push_str(". What it did not see is neither good nor bad news.\n");
     }
-    let (in_full, rest) = entries.split_at(most.min(entries.len()));
-    let mut told: BTreeSet<&str> = BTreeSet::new();
-    for entry in in_full {
-        match entry {
-            Entry::NotMet(finding) => {
-                if told.insert(&finding.key_arn) {
-                    tell_key(&mut text, location, finding, in_full);
-                }
-            }
-            Entry::NotKnown { findings } => tell_cause(&mut text, location, findings),
-        }
-    }
-    let mut by_control: BTreeMap<&str, usize> = BTreeMap::new();
-    for finding in rest.iter().flat_map(Entry::findings) {
-        *by_control.entry(finding.control).or_default() += 1;
-    }
-    if !by_control.is_empty() {
-        let counts: Vec<_> = by_control.iter().map(|(control, count)| format!("{control} {count}")).collect();
-        let _ = write!(text, "\nNot told in full, by control: {}.\n", counts.join(", "));
-    }
     text
 }
 
+/// Findings that there is no room for, by control.
+#[derive(Default)]
+struct Omitted<'a>(BTreeMap<&'a str, usize>);
+
+impl<'a> Omitted<'a> {
+    fn count(&mut self, news: &'a News<'_>) {
+        *self.0.entry(news.finding.control).or_default() += 1;
+    }
+
+    fn tell(&self, text: &mut String, what: &str) {
+        if !self.0.is_empty() {
+            let counts: Vec<_> = self.0.iter().map(|(control, count)| format!("{control} {count}")).collect();
+            let _ = write!(text, "\n{what}, by control: {}.\n", counts.join(", "));
+        }
+    }
+}
+
 /// All that is said in full about the key of `first`.
-fn tell_key(text: &mut String, location: &Location, first: &Finding, entries: &[Entry<'_>]) {
+fn tell_key(text: &mut String, location: &Location, first: &Finding, entries: &[Entry<'_>], all_new: bool) {
     let _ = write!(text, "\n{}\n", title(first));
     for entry in entries {
-        let Entry::NotMet(finding) = entry else { continue };
+        let Entry::NotMet(news) = entry else { continue };
+        let finding = &news.finding;
         if finding.key_arn != first.key_arn {
             continue;
         }
-        let _ = writeln!(text, "  {}  {}: {}", finding.severity.as_str(), finding.control, finding.detail);
+        let (severity, change) = (finding.severity.as_str(), what_changed(news, all_new));
+        let _ = writeln!(text, "  {severity}  {}{change}: {}", finding.control, finding.detail);
         if let Some(evidence) = evidence_in_words(finding) {
             let _ = writeln!(text, "    Evidence: {evidence}");
         }
-        let _ = writeln!(text, "    What to do: {}", finding.remediation);
+        tell_remediation(text, finding);
     }
     if let Some(link) = location.console_link(&first.key_id) {
         let _ = writeln!(text, "  {link}");
     }
 }
 
-fn tell_cause(text: &mut String, location: &Location, findings: &[&Finding]) {
-    let Some(first) = findings.first() else { return };
-    let mut names: Vec<&str> = findings.iter().map(|finding| name(finding)).collect();
-    names.sort_unstable();
-    names.dedup();
-    let controls: BTreeSet<&str> = findings.iter().map(|finding| finding.control).collect();
+fn tell_cause(text: &mut String, location: &Location, news: &[&News<'_>], all_new: bool) {
+    let Some(first) = news.first() else { return };
+    let controls: BTreeSet<&str> = news.iter().map(|news| news.finding.control).collect();
     let controls: Vec<&str> = controls.into_iter().collect();
-    let (told, more) = names.split_at(names.len().min(MOST_NAMED_KEYS));
-    let _ = write!(text, "\nNot known for {}: {}\n", counted(names.len(), "key"), first.detail);
-    let _ = writeln!(text, "  {}  {}", first.severity.as_str(), controls.join(", "));
-    let _ = write!(text, "    Where: {}", told.join(", "));
-    if !more.is_empty() {
-        let _ = write!(text, " and {} more", more.len());
-    }
-    let _ = writeln!(text, "\n    What to do: {}", first.remediation);
-    if names.len() == 1
-        && let Some(link) = location.console_link(&first.key_id)
+    let names = Names::of(news);
+    let finding = &first.finding;
+    let _ = write!(text, "\nNot known for {}: {}\n", counted(names.0.len(), "key"), finding.detail);
+    let (severity, change) = (finding.severity.as_str(), what_changed(first, all_new));
+    let _ = writeln!(text, "  {severity}  {}{change}", controls.join(", "));
+    let _ = writeln!(text, "    Where: {names}");
+    tell_remediation(text, finding);
+    if names.0.len() == 1
+        && let Some(link) = location.console_link(&finding.key_id)
     {
         let _ = writeln!(text, "  {link}");
+    }
+}
+
+/// What happened to an open finding. Where all are new, the first line says so.
+fn what_changed(news: &News<'_>, all_new: bool) -> String {
+    match (news.change, &news.was) {
+        (Some(Change::Worsened), Some((severity, reason))) => {
+            format!(" (worsened, was {} {reason})", severity.as_str())
+        }
+        (Some(Change::Worsened), None) => " (worsened)".to_owned(),
+        (Some(Change::Reminder), _) => format!(" (still open, since {})", date(news.first_seen)),
+        _ if all_new => String::new(),
+        _ => " (new)".to_owned(),
+    }
+}
+
+fn tell_remediation(text: &mut String, finding: &Finding) {
+    if !finding.remediation.is_empty() {
+        let _ = writeln!(text, "    What to do: {}", finding.remediation);
+    }
+}
+
+fn tell_exemptions(text: &mut String, news: &[News<'_>], most: usize) {
+    let mut omitted = Omitted::default();
+    let announced = news.iter().filter_map(|news| Some((news, news.exemption.as_ref()?)));
+    for (n, (news, standing)) in announced.enumerate() {
+        if n == 0 {
+            text.push_str("\nExemptions:\n");
+        }
+        if n < most {
+            let _ = writeln!(text, "  {}: {}: {}", name(&news.finding), news.finding.control, standing.detail);
+        } else {
+            omitted.count(news);
+        }
+    }
+    omitted.tell(text, "More exemptions");
+}
+
+/// What is no more, in short. A common cause that passed is said once.
+fn tell_resolved(text: &mut String, news: &[News<'_>], most: usize) {
+    let mut lines: Vec<(String, Vec<&News<'_>>)> = Vec::new();
+    let mut causes: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for news in of_change(news, Change::Resolved) {
+        let finding = &news.finding;
+        if finding.compliance == Compliance::InsufficientData {
+            let at = *causes.entry((&finding.reason, &finding.detail)).or_insert(lines.len());
+            match lines.get_mut(at) {
+                Some((_, all)) => all.push(news),
+                None => lines.push((String::new(), vec![news])),
+            }
+            continue;
+        }
+        let now = news.resolution.as_ref().map(|it| it.detail.as_str()).filter(|detail| !detail.is_empty());
+        let now = now.map(|now| format!(": {now}")).unwrap_or_default();
+        let since = date(news.first_seen);
+        lines.push((format!("{}: {}, open since {since}{now}", name(finding), finding.control), vec![news]));
+    }
+    let (in_full, rest) = lines.split_at(most.min(lines.len()));
+    for (n, (line, news)) in in_full.iter().enumerate() {
+        if n == 0 {
+            text.push_str("\nResolved:\n");
+        }
+        if let (true, Some(first)) = (line.is_empty(), news.first()) {
+            let names = Names::of(news);
+            let keys = counted(names.0.len(), "key");
+            let _ = writeln!(text, "  no longer, for {keys}: {}: {names}", first.finding.detail);
+        } else {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    let mut omitted = Omitted::default();
+    rest.iter().flat_map(|(_, news)| news).for_each(|news| omitted.count(news));
+    omitted.tell(text, "More resolved");
+}
+
+/// The names of keys that something is said of together: the first few, and how many more.
+struct Names<'a>(Vec<&'a str>);
+
+impl<'a> Names<'a> {
+    fn of(news: &[&'a News<'_>]) -> Self {
+        let mut names: Vec<&str> = news.iter().map(|news| name(&news.finding)).collect();
+        names.sort_unstable();
+        names.dedup();
+        Self(names)
+    }
+}
+
+impl std::fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (told, more) = self.0.split_at(self.0.len().min(MOST_NAMED_KEYS));
+        f.write_str(&told.join(", "))?;
+        if more.is_empty() { Ok(()) } else { write!(f, " and {} more", more.len()) }
     }
 }
 
@@ -283,6 +463,7 @@ mod tests {
     use super::*;
     use crate::domain::control::Control;
     use crate::domain::evaluation::{Cause, Failure, Verdict, not_found};
+    use crate::domain::ledger::Ledger;
     use crate::domain::report::KeyIdentity;
 
     static OFF: Control = Control { id: "rotation-enabled", severity: Severity::Medium, references: &["Rule 1"] };
@@ -302,6 +483,12 @@ mod tests {
         KeyIdentity { arn: location().key_arn(&id), id }
     }
 
+    /// The alert of a run without memory: all that it found is new.
+    fn digest(report: &Report) -> Option<Digest> {
+        let comparison = Ledger::default().compare(&report.findings, &CONTROLS, report.evaluated_at, 7);
+        Digest::of(report, &location(), &comparison.news)
+    }
+
     fn off() -> Verdict {
         Verdict::non_compliant("rotation_disabled")
             .detail("automatic rotation is off")
@@ -317,9 +504,9 @@ mod tests {
     #[test]
     fn nothing_to_say_is_no_alert() {
         let mut report = report();
-        assert_eq!(Digest::of(&report, &location()), None);
-        report.add(&key(1), CONTROLS, [Verdict::compliant("good"), Verdict::not_applicable("other")]);
-        assert_eq!(Digest::of(&report, &location()), None);
+        assert_eq!(digest(&report), None);
+        report.add(&key(1), CONTROLS, [Verdict::compliant("good"), Verdict::not_applicable("other")], None);
+        assert_eq!(digest(&report), None);
     }
 
     #[test]
@@ -328,9 +515,9 @@ mod tests {
             let mut report = report();
             let mut verdict = not_found("");
             verdict.reason = reason;
-            report.add(&key(1), CONTROLS, [verdict.clone(), verdict]);
+            report.add(&key(1), CONTROLS, [verdict.clone(), verdict], None);
             assert_eq!(report.findings.len(), 2);
-            assert_eq!(Digest::of(&report, &location()), None, "{reason}");
+            assert_eq!(digest(&report), None, "{reason}");
         }
     }
     const NEVER: [&str; 3] = ["learning", "key_in_transition", "usage_not_asked"];
@@ -339,16 +526,16 @@ mod tests {
     fn the_alert_as_the_team_reads_it() {
         let mut report = report();
         let late = Verdict::non_compliant("rotation_overdue").detail("12 days late").remediation("Rotate it now.");
-        report.add(&key(1), CONTROLS, [off(), Verdict::not_applicable("rotation_disabled")]);
-        report.add(&key(2), CONTROLS, [off(), late]);
+        report.add(&key(1), CONTROLS, [off(), Verdict::not_applicable("rotation_disabled")], None);
+        report.add(&key(2), CONTROLS, [off(), late], None);
         for n in 3..16 {
-            report.add(&key(n), CONTROLS, [denied(), denied()]);
+            report.add(&key(n), CONTROLS, [denied(), denied()], None);
         }
         report.close(&BTreeMap::from([
             (key(1).id, vec!["alias/payments".into(), "alias/cards".into()]),
             (key(3).id, vec!["alias/backup".into()]),
         ]));
-        let digest = Digest::of(&report, &location()).unwrap();
+        let digest = digest(&report).unwrap();
         assert_eq!(digest.subject, "HIGH: 29 new KMS findings - rotation-checker 123456789012 us-east-1");
         assert_eq!(digest.severity, Severity::High);
         let expected = "\
@@ -389,11 +576,11 @@ or name the role in it, and look for an explicit deny.
     #[test]
     fn one_finding_is_said_in_the_singular() {
         let mut report = report();
-        report.add(&key(1), CONTROLS, [off(), Verdict::compliant("on_schedule")]);
+        report.add(&key(1), CONTROLS, [off(), Verdict::compliant("on_schedule")], None);
         report.complete = false;
         report.keys_not_reached = 7;
         report.close(&BTreeMap::new());
-        let digest = Digest::of(&report, &location()).unwrap();
+        let digest = digest(&report).unwrap();
         assert_eq!(digest.subject, "MEDIUM: 1 new KMS finding - rotation-checker 123456789012 us-east-1");
         assert!(digest.email.starts_with("1 new finding on 1 KMS key in account"));
         assert!(digest.email.contains("This run did not see every key: time ran out before 7 of them."));
@@ -402,9 +589,9 @@ or name the role in it, and look for an explicit deny.
     #[test]
     fn the_message_for_programs_follows_the_contract() {
         let mut report = report();
-        report.add(&key(1), CONTROLS, [off(), denied()]);
+        report.add(&key(1), CONTROLS, [off(), denied()], None);
         report.close(&BTreeMap::new());
-        let digest = Digest::of(&report, &location()).unwrap();
+        let digest = digest(&report).unwrap();
         let message: Value = serde_json::from_str(&digest.message()).unwrap();
         assert_eq!(message["email"], digest.email);
         let default: Value = serde_json::from_str(message["default"].as_str().unwrap()).unwrap();
@@ -442,10 +629,10 @@ or name the role in it, and look for an explicit deny.
                     .detail("\\\"".repeat(500))
                     .evidence("quote", "\"".repeat(300))
                     .remediation("Rotate it now.");
-                report.add(&key(n), CONTROLS, [off(), late]);
+                report.add(&key(n), CONTROLS, [off(), late], None);
             }
             report.close(&BTreeMap::new());
-            let digest = Digest::of(&report, &location()).unwrap();
+            let digest = digest(&report).unwrap();
             assert!(digest.message().len() < 256 * 1024, "{keys}: {}", digest.message().len());
             assert!(digest.subject.len() < 100);
             let default: Value = serde_json::from_str(&digest.default).unwrap();
@@ -462,10 +649,10 @@ or name the role in it, and look for an explicit deny.
         let mut report = report();
         for n in 0..40 {
             let late = Verdict::non_compliant("rotation_overdue").detail("late").remediation("Rotate it now.");
-            report.add(&key(n), CONTROLS, [off(), late]);
+            report.add(&key(n), CONTROLS, [off(), late], None);
         }
         report.close(&BTreeMap::new());
-        let email = Digest::of(&report, &location()).unwrap().email;
+        let email = digest(&report).unwrap().email;
         assert_eq!(email.matches("What to do:").count(), 50);
         assert_eq!(email.matches("HIGH  rotation-overdue").count(), 40);
         assert!(email.ends_with("\nNot told in full, by control: rotation-enabled 30.\n"));
@@ -475,7 +662,8 @@ or name the role in it, and look for an explicit deny.
     fn the_subject_is_printable_ascii_whatever_the_region_is_called() {
         let mut odd = report();
         odd.region = "région\n".repeat(30);
-        let text = subject(Severity::Critical, &odd, 100_000);
+        odd.add(&key(1), CONTROLS, [off(), Verdict::compliant("good")], None);
+        let text = digest(&odd).unwrap().subject;
         assert!(text.len() < 100 && text.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{text}");
     }
 }

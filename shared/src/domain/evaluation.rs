@@ -5,14 +5,14 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::control::Severity;
 use super::key::{Key, KeyManager, KeyState, Unexpected};
 
 /// Does the key do what the control asks?
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Compliance {
     /// Yes.
@@ -23,6 +23,18 @@ pub enum Compliance {
     NotApplicable,
     /// Not known.
     InsufficientData,
+}
+
+impl Compliance {
+    /// The word that AWS Config uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Compliant => "COMPLIANT",
+            Self::NonCompliant => "NON_COMPLIANT",
+            Self::NotApplicable => "NOT_APPLICABLE",
+            Self::InsufficientData => "INSUFFICIENT_DATA",
+        }
+    }
 }
 
 /// Facts that a verdict rests on, by name.

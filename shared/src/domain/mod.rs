@@ -3,6 +3,8 @@
 pub mod control;
 pub mod digest;
 pub mod evaluation;
+pub mod exemption;
 pub mod key;
+pub mod ledger;
 pub mod location;
 pub mod report;

@@ -1,5 +1,6 @@
 //! The result of one run: how many evaluations of which kind, and the findings.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use super::control::{Control, Severity};
 use super::evaluation::{Compliance, Evidence, Verdict};
+use super::exemption::Exemption;
 use super::location::Location;
 
 /// Most findings that a response carries; the rest is counted.
@@ -28,6 +30,15 @@ pub struct KeyIdentity {
     pub id: String,
 }
 
+/// The value of a key's tag that exempts it from a control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// The key's tags were read: its value, if the key has it.
+    Read(Option<String>),
+    /// The key's tags were not read.
+    NotRead,
+}
+
 /// An evaluation that people or programs should know of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
@@ -44,7 +55,7 @@ pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
     /// Stable code of the case.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// The case in words.
     pub detail: String,
     /// What the verdict rests on.
@@ -53,12 +64,18 @@ pub struct Finding {
     pub remediation: String,
     /// Controls of public standards that ask for the same.
     pub references: &'static [&'static str],
+    /// The exemption that is in effect: the finding is not alerted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exempt: Option<Exemption>,
+    /// The tag that exempts from this control.
+    #[serde(skip)]
+    pub tag: Tag,
 }
 
 impl Finding {
     /// May this finding be in an alert?
     pub fn is_alertable(&self) -> bool {
-        !NEVER_ALERTED.contains(&self.reason)
+        !NEVER_ALERTED.contains(&self.reason.as_ref())
     }
 }
 
@@ -185,8 +202,15 @@ impl Report {
         }
     }
 
-    /// Takes in the evaluations of one key: one verdict for each control.
-    pub fn add<const N: usize>(&mut self, key: &KeyIdentity, controls: [&'static Control; N], verdicts: [Verdict; N]) {
+    /// Takes in the evaluations of one key: one verdict for each control, and the values of the key's tags that exempt it,
+    /// by control, if they were read.
+    pub fn add<const N: usize>(
+        &mut self,
+        key: &KeyIdentity,
+        controls: [&'static Control; N],
+        verdicts: [Verdict; N],
+        tags: Option<&BTreeMap<String, String>>,
+    ) {
         self.keys_listed += 1;
         for (control, verdict) in controls.into_iter().zip(verdicts) {
             self.controls.entry(control.id).or_default().add(verdict.compliance);
@@ -203,11 +227,13 @@ impl Report {
                 aliases: Vec::new(),
                 compliance: verdict.compliance,
                 severity,
-                reason: verdict.reason,
+                reason: Cow::Borrowed(verdict.reason),
                 detail: verdict.detail,
                 evidence: verdict.evidence,
                 remediation: verdict.remediation,
                 references: control.references,
+                exempt: None,
+                tag: tags.map_or(Tag::NotRead, |tags| Tag::Read(tags.get(control.id).cloned())),
             });
         }
     }
@@ -302,9 +328,9 @@ mod tests {
     fn counts_add_up_and_findings_are_ordered() {
         let mut report = report(false);
         let bad = || Verdict::non_compliant("bad");
-        report.add(&key("b"), CONTROLS, [bad(), bad()]);
-        report.add(&key("a"), CONTROLS, [Verdict::compliant("good"), not_known()]);
-        report.add(&key("c"), CONTROLS, [Verdict::not_applicable("other"), bad()]);
+        report.add(&key("b"), CONTROLS, [bad(), bad()], None);
+        report.add(&key("a"), CONTROLS, [Verdict::compliant("good"), not_known()], None);
+        report.add(&key("c"), CONTROLS, [Verdict::not_applicable("other"), bad()], None);
         report.close(&BTreeMap::from([("c".to_owned(), vec!["alias/z".to_owned(), "alias/a".to_owned()])]));
         assert_eq!(report.keys_listed, 3);
         for counts in report.controls.values() {
@@ -332,7 +358,12 @@ mod tests {
     fn a_response_carries_the_worst_thousand_and_counts_the_rest() {
         let mut report = report(true);
         for n in 0..1_200 {
-            report.add(&key(&n.to_string()), CONTROLS, [Verdict::compliant("good"), Verdict::non_compliant("bad")]);
+            report.add(
+                &key(&n.to_string()),
+                CONTROLS,
+                [Verdict::compliant("good"), Verdict::non_compliant("bad")],
+                None,
+            );
         }
         report.close(&BTreeMap::new());
         let response = serde_json::to_value(report.for_response()).unwrap();
@@ -356,7 +387,7 @@ mod tests {
                     .evidence("error_message", "e".repeat(300))
                     .remediation("r".repeat(300))
             };
-            report.add(&KeyIdentity { arn, id: n.to_string() }, CONTROLS, [long(), long()]);
+            report.add(&KeyIdentity { arn, id: n.to_string() }, CONTROLS, [long(), long()], None);
         }
         report.close(&BTreeMap::new());
         let response = serde_json::to_value(report.for_response()).unwrap();
@@ -370,7 +401,7 @@ mod tests {
     fn coverage_counts_keys_that_were_not_reached() {
         let mut report = report(false);
         assert!((report.coverage_percent() - 100.0).abs() < 1e-9);
-        report.add(&key("a"), CONTROLS, [Verdict::compliant("good"), Verdict::compliant("good")]);
+        report.add(&key("a"), CONTROLS, [Verdict::compliant("good"), Verdict::compliant("good")], None);
         report.keys_not_reached = 2;
         assert!((report.coverage_percent() - 50.0).abs() < 1e-9);
     }
