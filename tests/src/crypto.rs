@@ -65,6 +65,15 @@ pub(crate) fn key_in(body: &[u8]) -> Option<String> {
     String::from_utf8(id.to_vec()).ok()
 }
 
+/// What of a call and its answer is nobody else's business, in base64.
+pub(crate) fn secrets(body: &[u8], answer: &Value) -> Vec<String> {
+    const SECRETS: [&str; 5] = ["CiphertextBlob", "Mac", "Message", "Plaintext", "Signature"];
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let of =
+        |it: &Value| SECRETS.iter().filter_map(|name| it.get(name)?.as_str().map(str::to_owned)).collect::<Vec<_>>();
+    [of(&request), of(answer)].concat()
+}
+
 /// What a call that uses the key comes to, and refused where KMS refuses.
 pub(crate) fn answer(operation: Operation, body: &[u8], key: &Key<'_>) -> Result<Value, ApiError> {
     let request: Request = serde_json::from_slice(body)

@@ -1,6 +1,6 @@
 //! A fleet that is being served: requests in, answers and faults out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::future;
 use std::io;
@@ -56,6 +56,7 @@ impl Fleet {
             scene: RwLock::new(Arc::new(scene)),
             calls: Mutex::default(),
             calls_by_region: Mutex::default(),
+            secrets: Mutex::default(),
             published: Mutex::default(),
             tables: Mutex::new(tables),
             stop: Stop::default(),
@@ -112,6 +113,11 @@ impl Fleet {
     /// The calls of an operation in one Region by the id of the key that they named.
     pub fn calls_in_for(&self, region: &str, operation: &str) -> BTreeMap<String, u64> {
         lock(&self.state.calls_by_region).get(region).map(|calls| calls.by_key(operation)).unwrap_or_default()
+    }
+
+    /// Everything that went into a use of a key and came out of it, in base64: what no caller may log.
+    pub fn secrets(&self) -> BTreeSet<String> {
+        lock(&self.state.secrets).clone()
     }
 
     /// Calls of the operation in its busiest second, whenever that began.
@@ -195,6 +201,7 @@ struct FleetState {
     calls: Mutex<Calls>,
     /// KMS's operations only.
     calls_by_region: Mutex<BTreeMap<String, Calls>>,
+    secrets: Mutex<BTreeSet<String>>,
     published: Mutex<Vec<Published>>,
     tables: Mutex<Tables>,
     stop: Stop,
@@ -337,6 +344,7 @@ async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: 
         let answer = match key {
             Some(key) if operation.is_cryptography() => {
                 let mut answer = crypto::answer(operation, body, &key)?;
+                lock(&state.secrets).extend(crypto::secrets(body, &answer));
                 reshape(&mut answer, key.entry, operation);
                 answer
             }
