@@ -155,7 +155,9 @@ fn keys_are_refused_where_kms_refuses_them() {
     let fleet = fleet();
     let encrypt = |key: &str, more: &[(&str, Value)]| {
         let mut request = json!({"KeyId": key, "Plaintext": text("m")});
-        more.iter().for_each(|(name, value)| request[name] = value.clone());
+        for (name, value) in more {
+            request[name] = value.clone();
+        }
         kms(&fleet, "Encrypt", request).error_code()
     };
     let oaep = || ("EncryptionAlgorithm", json!("RSAES_OAEP_SHA_256"));
