@@ -25,7 +25,7 @@ pub mod domain;
 #[cfg(feature = "aws")]
 pub mod alert;
 #[cfg(feature = "aws")]
-mod client;
+pub mod client;
 #[cfg(feature = "aws")]
 pub mod error;
 #[cfg(feature = "aws")]
