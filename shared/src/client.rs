@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_kms::error::ProvideErrorMetadata;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
@@ -38,14 +38,12 @@ pub fn in_words<E: ProvideErrorMetadata + std::error::Error>(error: &E) -> Strin
     }
 }
 
-/// The configuration that all service clients start from.
-pub async fn sdk_config() -> SdkConfig {
+/// What the configuration of all service clients is loaded by.
+pub fn sdk_config() -> ConfigLoader {
     // ring needs no jitter entropy at the first handshake, which costs aws-lc some 40 ms of CPU.
     let https = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(https)
         .timeout_config(timeouts(ATTEMPT_TIMEOUT, OPERATION_TIMEOUT))
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .load()
-        .await
 }

@@ -7,15 +7,16 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_sdk_kms::Client;
-use aws_sdk_kms::config::Region;
 use aws_sdk_kms::config::http::HttpResponse;
-use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_kms::config::{ConfigBag, Intercept, Region, RuntimeComponents};
+use aws_sdk_kms::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::DateTime;
 use aws_sdk_kms::types::{
     EncryptionAlgorithmSpec, KeyMetadata, MacAlgorithmSpec, MultiRegionKeyType, SigningAlgorithmSpec,
@@ -25,6 +26,7 @@ use governor::clock::DefaultClock;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::client::timeouts;
 use crate::domain::evaluation::{Cause, Failure};
@@ -341,6 +343,46 @@ fn multi_region(facts: &KeyMetadata) -> Result<MultiRegion, Unexpected> {
         (Some(other), _) => Err(Unexpected::value(Operation::DescribeKey.name(), TYPE, other)),
         (None, None) if facts.multi_region != Some(true) => Ok(MultiRegion::No),
         (None, _) => Err(Unexpected::absent(Operation::DescribeKey.name(), TYPE)),
+    }
+}
+
+/// Looks whether an answer has a member at all that is true or false: the SDK reads an answer without it as `false`.
+///
+/// It is given to one call as its interceptor, and tells of that call's last answer.
+#[derive(Clone, Debug)]
+pub struct BoolIsThere {
+    member: &'static str,
+    there: Arc<AtomicBool>,
+}
+
+impl BoolIsThere {
+    /// Looks for the member of that name.
+    pub fn new(member: &'static str) -> Self {
+        Self { member, there: Arc::default() }
+    }
+
+    /// Was it there?
+    pub fn get(&self) -> bool {
+        self.there.load(Ordering::Relaxed)
+    }
+}
+
+impl Intercept for BoolIsThere {
+    fn name(&self) -> &'static str {
+        "BoolIsThere"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response().body().bytes().unwrap_or_default();
+        let there = serde_json::from_slice::<Value>(body)
+            .is_ok_and(|body| body.get(self.member).is_some_and(Value::is_boolean));
+        self.there.store(there, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -135,7 +135,7 @@ pub struct Response {
 pub async fn serve<C: Check<N>, const N: usize>() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::of_process();
     logging::start(&environment);
-    let config = client::sdk_config().await;
+    let config = client::sdk_config().load().await;
     // A wrong setting fails each invocation: Lambda shows an error of the start-up only in the log.
     let function = Function::<C, N>::new(&environment, config);
     let function = &function;

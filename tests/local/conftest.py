@@ -84,6 +84,16 @@ class Deployment:
         )
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
+    def forget(self):
+        """Empties the ledger: the next run knows of nothing."""
+        dynamodb, table = self.aws.client("dynamodb"), self.outputs["FindingsTableName"]
+        for item in self.ledger():
+            dynamodb.delete_item(TableName=table, Key={"pk": item["pk"], "sk": item["sk"]})
+
+    def ledger(self):
+        pages = self.aws.client("dynamodb").get_paginator("scan").paginate(TableName=self.outputs["FindingsTableName"])
+        return [item for page in pages for item in page["Items"]]
+
     def alerts(self, wait=0, least=1):
         """Takes the alerts that came; `wait` seconds at most until there are so many."""
         return self.team.receive(wait, least)
@@ -115,7 +125,8 @@ def deployment():
 
 @pytest.fixture
 def quiet(deployment):
-    """A deployment whose queues are empty when the test begins."""
+    """A deployment whose queues and ledger are empty when the test begins."""
+    deployment.forget()
     for subscriber in (deployment.team, deployment.medium, deployment.critical):
         while subscriber.receive(0):
             pass

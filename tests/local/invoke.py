@@ -75,6 +75,8 @@ def in_container(stack, logical_id, event, environment):
     shared = template["Globals"]["Function"]["Environment"]["Variables"]
     if "AWS_ENDPOINT_URL" in environment:
         shared["AWS_ENDPOINT_URL"] = environment["AWS_ENDPOINT_URL"]
+    # SAM would make a name up. Without a ledger each invocation tells all it finds.
+    shared["FINDINGS_TABLE"] = ""
     declared = shared | template["Resources"][logical_id]["Properties"].get("Environment", {}).get("Variables", {})
     copy = ROOT / ".aws-sam/build/invoke.yaml"
     copy.write_text(yaml_dump(template), encoding="utf-8")

@@ -409,6 +409,7 @@ def test_a_batch_gives_back_its_malformed_messages_alone(quiet):
     assert_sound(response, 2)
     assert len(quiet.alerts(5)) == 1
 
+    quiet.forget()
     batch = event("sqs-batch-one-malformed")
     response = quiet.invoke(batch)
     assert response["batchItemFailures"] == [{"itemIdentifier": batch["Records"][1]["messageId"]}]

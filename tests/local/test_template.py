@@ -22,6 +22,11 @@ def named_after_the_stack(name):
     return {"Fn::Sub": f"${{AWS::StackName}}-{name}"}
 
 
+def partition_of(function):
+    """The function's part of the ledger."""
+    return {"Fn::Sub": f"${{AWS::AccountId}}#${{AWS::Region}}#{function}"}
+
+
 # ---- Permissions -----------------------------------------------------------------------------------------------------
 
 
@@ -30,7 +35,7 @@ def test_the_functions_role_allows_exactly_its_calls(resources, function, logica
     # The Rust tests hold this file against what the binaries really call.
     calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[function]
     listing = {"ListKeys", "ListAliases"}
-    assert listing < set(calls["kms"]) and calls.keys() == {"kms", "sns"} and calls["sns"] == ["Publish"]
+    assert listing < set(calls["kms"]) and calls.keys() == {"dynamodb", "kms", "sns"} and calls["sns"] == ["Publish"]
     allowed = statements(resources, f"{logical_id}Role")
     for statement in allowed[:2]:
         statement["Action"] = sorted(statement["Action"])
@@ -41,6 +46,12 @@ def test_the_functions_role_allows_exactly_its_calls(resources, function, logica
             "Effect": "Allow",
             "Action": sorted(f"kms:{call}" for call in set(calls["kms"]) - listing),
             "Resource": {"Fn::Sub": "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/*"},
+        },
+        {
+            "Effect": "Allow",
+            "Action": [f"dynamodb:{call}" for call in calls["dynamodb"]],
+            "Resource": arn_of("FindingsTable"),
+            "Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [partition_of(function)]}},
         },
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "AlertTopic"}},
         {
@@ -78,6 +89,7 @@ def test_no_function_and_no_schedule_may_change_a_key(resources):
         "kms:DescribeKey",
         "kms:GetKeyRotationStatus",
         "kms:ListKeyRotations",
+        "kms:ListResourceTags",
     }
     on_the_topics_key = {"kms:GenerateDataKey*", "kms:Decrypt"}
     monitor = {f"{each}{role}" for each in FUNCTIONS.values() for role in ("Role", "ScheduleRole")}
@@ -130,6 +142,37 @@ def test_mail_is_subscribed_if_an_address_is_given(resources, source):
         "Fn::Not": [{"Fn::Equals": [{"Ref": "NotificationEmail"}, ""]}]
     }
     assert source["Parameters"]["NotificationEmail"]["Default"] == ""
+
+
+# ---- Findings ledger -------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_outlives_the_stack_mistakes_and_every_key(resources):
+    (name,) = of_type(resources, "AWS::DynamoDB::Table")
+    table = resources[name]
+    assert name == "FindingsTable"
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    made = table["Properties"]
+    assert made["DeletionProtectionEnabled"] is True
+    assert made["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    # Encrypted, and with no key that somebody could disable.
+    assert made["SSESpecification"] == {"SSEEnabled": True}
+
+
+def test_the_ledgers_items_are_found_by_function_and_end_by_their_own_date(resources):
+    made = properties(resources, "FindingsTable")
+    assert made["KeySchema"] == [
+        {"AttributeName": "pk", "KeyType": "HASH"},
+        {"AttributeName": "sk", "KeyType": "RANGE"},
+    ]
+    assert made["AttributeDefinitions"] == [
+        {"AttributeName": "pk", "AttributeType": "S"},
+        {"AttributeName": "sk", "AttributeType": "S"},
+    ]
+    assert made["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert made["BillingMode"] == "PAY_PER_REQUEST" and "ProvisionedThroughput" not in made
+    # A name of its own would make it impossible to deploy again after the stack is gone.
+    assert "TableName" not in made
 
 
 # ---- Schedule and failures -------------------------------------------------------------------------------------------
@@ -210,12 +253,14 @@ def test_concurrency_is_not_reserved_unless_asked_for(resources, source, functio
 def test_every_setting_is_a_parameter_with_its_default(resources, source, function, settings):
     variables = dict(properties(resources, FUNCTIONS[function])["Environment"]["Variables"])
     assert variables.pop("SNS_TOPIC_ARN") == {"Ref": "AlertTopic"}
+    assert variables.pop("FINDINGS_TABLE") == {"Ref": "FindingsTable"}
     defaults = {name: str(source["Parameters"][value["Ref"]]["Default"]) for name, value in variables.items()}
     assert defaults == settings | {
         "MONITORED_KEYS": "",
         "EXCLUDED_KEYS": "",
         "KMS_QUOTA_SHARE": "0.2",
         "REMINDER_INTERVAL_DAYS": "7",
+        "RESOLVED_RETENTION_DAYS": "365",
     }
 
 
@@ -262,6 +307,7 @@ def test_text_parameters_take_what_they_should(source, parameter, taken, refused
         ("MaxKeyAgeDays", 1, 3650),
         ("ExpiryWarningDays", 0, 3650),
         ("ReminderIntervalDays", 0, 3650),
+        ("LedgerRetentionDays", 1, 3650),
         ("ScheduleWindowMinutes", 0, 1440),
     ],
 )

@@ -14,18 +14,11 @@
 
 pub mod evaluate;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use aws_sdk_kms::config::interceptors::AfterDeserializationInterceptorContextRef;
-use aws_sdk_kms::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_kms::error::BoxError;
 use jiff::Timestamp;
-use serde_json::Value;
 use shared::domain::control::Control;
 use shared::domain::evaluation::{Failure, Verdict};
 use shared::domain::key::{Key, Unexpected};
-use shared::kms::{Kms, Operation, timestamp};
+use shared::kms::{BoolIsThere, Kms, Operation, timestamp};
 use shared::serve::{Check, Scene};
 use shared::settings::{Environment, InvalidConfiguration, MOST_DAYS};
 
@@ -63,7 +56,7 @@ impl Check<3> for RotationChecker {
 }
 
 async fn rotation_status(kms: &Kms, key_id: &str) -> Result<RotationStatus, Failure> {
-    let enabled_is_there = EnabledIsThere::default();
+    let enabled_is_there = BoolIsThere::new("KeyRotationEnabled");
     let answer = kms
         .call(Operation::GetKeyRotationStatus, async |kms| {
             let request = kms.get_key_rotation_status().key_id(key_id);
@@ -77,32 +70,9 @@ async fn rotation_status(kms: &Kms, key_id: &str) -> Result<RotationStatus, Fail
         }),
     };
     Ok(RotationStatus {
-        enabled: enabled_is_there.0.load(Ordering::Relaxed).then_some(answer.key_rotation_enabled),
+        enabled: enabled_is_there.get().then_some(answer.key_rotation_enabled),
         period_days: answer.rotation_period_in_days,
         next_rotation,
         on_demand_in_progress: answer.on_demand_rotation_start_date.is_some(),
     })
-}
-
-/// Looks whether the answer says at all if rotation is on: the SDK reads an answer that does not as `false`.
-#[derive(Clone, Debug, Default)]
-struct EnabledIsThere(Arc<AtomicBool>);
-
-impl Intercept for EnabledIsThere {
-    fn name(&self) -> &'static str {
-        "EnabledIsThere"
-    }
-
-    fn read_after_deserialization(
-        &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let body = context.response().body().bytes().unwrap_or_default();
-        let there = serde_json::from_slice::<Value>(body)
-            .is_ok_and(|body| body.get("KeyRotationEnabled").is_some_and(Value::is_boolean));
-        self.0.store(there, Ordering::Relaxed);
-        Ok(())
-    }
 }

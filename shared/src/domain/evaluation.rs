@@ -280,13 +280,16 @@ pub fn settled_by_description(key: &Key) -> Option<Verdict> {
         }
         None => return Some((&Unexpected::absent("DescribeKey", "KeyManager")).into()),
     }
-    let state = key.state.as_ref().filter(|state| matches!(state, KeyState::Creating | KeyState::Updating))?.as_str();
-    Some(
-        Verdict::new(Compliance::InsufficientData, "key_in_transition")
-            .detail(format!("the key is in state {state}"))
-            .evidence("key_state", state)
-            .remediation("Nothing: the next run judges the key."),
-    )
+    let state = key.state.as_ref().filter(|state| matches!(state, KeyState::Creating | KeyState::Updating))?;
+    Some(in_transition(state))
+}
+
+/// The verdict about a key in a state that passes by itself.
+pub fn in_transition(state: &KeyState) -> Verdict {
+    Verdict::new(Compliance::InsufficientData, "key_in_transition")
+        .detail(format!("the key is in state {}", state.as_str()))
+        .evidence("key_state", state.as_str())
+        .remediation("Nothing: the next run judges the key.")
 }
 
 #[cfg(test)]

@@ -1,0 +1,8 @@
+//! Wiring only: see the library.
+
+use health_prober::HealthProber;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    shared::serve::serve::<HealthProber, _>().await
+}
