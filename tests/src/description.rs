@@ -251,7 +251,7 @@ pub struct Usage {
     /// By what part of it a value moves up or down, at random but the same each time, for each key in its own way.
     #[serde(default)]
     pub jitter: f64,
-    /// Values of single hours, by their number from 0. They win over the others.
+    /// Values of single hours, by their number from 0. They win over the others and have no jitter.
     #[serde(default)]
     pub at: BTreeMap<u32, Option<f64>>,
     /// Of `ReEncrypt`: the id of the key that is encrypted from. Default: this key.
