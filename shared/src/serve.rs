@@ -113,6 +113,8 @@ pub struct Scene<'a> {
     pub inventory: &'a Inventory,
     /// Instant that everything is judged for.
     pub now: Timestamp,
+    /// When the invocation began.
+    pub start: Instant,
     /// When the evaluation has to be done.
     pub until: Instant,
 }
@@ -302,7 +304,15 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         let inventory = timeout_at(time.evaluated, inventory)
             .await
             .unwrap_or_else(|_| Err(RunError::ListKeysFailed("the time of the invocation ran out".to_owned())))?;
-        let scene = Scene { config, settings, location, inventory: &inventory, now: judged_at, until: time.evaluated };
+        let scene = Scene {
+            config,
+            settings,
+            location,
+            inventory: &inventory,
+            now: judged_at,
+            start: time.start,
+            until: time.evaluated,
+        };
         let samples = self.evaluate(&kms, &scene, &mut report, &mut ledger).await;
         name_by_aliases(&kms, time.named, &mut report).await;
         ledger.exempt(&mut report.findings, judged_at);

@@ -368,8 +368,9 @@ fn datapoints(usage: &Usage, key: u32, operation: &str, request: &GetMetricData)
             && time < request.end_time
             && let Some(value) = value(usage, hour)
         {
-            let moved = (value * (1.0 + usage.jitter * noise(key, operation, hour))).round();
-            points.push((time, if usage.jitter > 0.0 { moved } else { value }));
+            let is_exact = usage.jitter <= 0.0 || usage.at.contains_key(&hour);
+            let moved = || (value * (1.0 + usage.jitter * noise(key, operation, hour))).round();
+            points.push((time, if is_exact { value } else { moved() }));
         }
     }
     points

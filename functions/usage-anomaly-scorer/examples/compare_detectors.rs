@@ -1,0 +1,202 @@
+//! Finds incidents in simulated usage with the score and with simpler rules, and prints the table of `docs/usage-anomaly.md`.
+//!
+//! ```sh
+//! cargo run --release -p usage-anomaly-scorer --example compare_detectors
+//! ```
+//!
+//! 200 keys × 42 days, ten seeds; half of the keys have one incident in the last 14 days. A run at 06:00 UTC each of
+//! these days judges the 24 hours before it with the 28 days before it as history.
+//!
+//! - **Found**: the first run after the incident's first hour reports, on the operation that it touches, an hour of it.
+//! - **False finding**: a run reports a key in whose 24 hours there was no incident. Each such run counts.
+
+#![expect(clippy::print_stdout, reason = "a command that prints a table")]
+#![expect(clippy::cast_precision_loss, reason = "counts of a few thousand")]
+
+use std::collections::BTreeMap;
+
+use simulated_usage::{Incident, Key, Usage, key};
+use usage_anomaly_scorer::score::{UNUSUAL, score_counts};
+
+const KEYS: u64 = 200;
+const SEEDS: u64 = 10;
+const DAYS: usize = 42;
+const BASELINE: usize = 28 * 24;
+const RUN_AT: usize = 6;
+
+/// Which of the last 24 hours of a history are unusual.
+type Detector = fn(&[f64], i64) -> Vec<bool>;
+
+const DETECTORS: [(&str, Detector); 5] = [
+    ("this score, from 0.9", by_score),
+    ("over 1,000 requests in an hour", fixed),
+    ("3 sigma", three_sigma),
+    ("seasonal median ± 3 MAD", seasonal_median),
+    ("band of 2 deviations (CloudWatch's kind)", band),
+];
+
+#[derive(Default)]
+struct Tally {
+    found: BTreeMap<(Incident, Usage), (u32, u32)>,
+    false_findings: BTreeMap<Usage, u32>,
+    clean_runs: BTreeMap<Usage, u32>,
+}
+
+fn main() {
+    let mut tallies: Vec<Tally> = DETECTORS.iter().map(|_| Tally::default()).collect();
+    for seed in 0..SEEDS {
+        for number in 0..KEYS {
+            let key = simulated(seed, number);
+            for ((_, detector), tally) in DETECTORS.iter().zip(&mut tallies) {
+                judge(&key, *detector, tally);
+            }
+        }
+    }
+    println!("| detector | incidents found by the first run | false findings per key and year |");
+    println!("|---|---|---|");
+    for ((name, _), tally) in DETECTORS.iter().zip(&tallies) {
+        let (found, all) = tally.found.values().fold((0, 0), |(a, b), (found, all)| (a + found, b + all));
+        let runs: u32 = tally.clean_runs.values().sum();
+        let findings: u32 = tally.false_findings.values().sum();
+        println!(
+            "| {name} | {:.1} % ({found} of {all}) | {:.2} ({findings} in {:.0} key-years) |",
+            100.0 * f64::from(found) / f64::from(all),
+            365.0 * f64::from(findings) / f64::from(runs),
+            f64::from(runs) / 365.0
+        );
+    }
+    for ((name, _), tally) in DETECTORS.iter().zip(&tallies) {
+        println!("\n{name}");
+        for ((incident, usage), (found, all)) in &tally.found {
+            println!("  {incident:?} {usage:?}: {found} of {all}");
+        }
+        for (usage, runs) in &tally.clean_runs {
+            let findings = tally.false_findings.get(usage).copied().unwrap_or(0);
+            println!(
+                "  {usage:?}: {findings} false findings, {:.2} per key and year",
+                365.0 * f64::from(findings) / f64::from(*runs)
+            );
+        }
+    }
+}
+
+/// A quarter of the keys of each usage; every second one of them has an incident, the kinds in turn.
+fn simulated(seed: u64, number: u64) -> Key {
+    let usages = Usage::ALL.len() as u64;
+    let usage = Usage::ALL.into_iter().cycle().nth((number % usages) as usize).unwrap_or(Usage::Sleeping);
+    let turn = (number / usages) as usize;
+    let incident = (turn % 2 == 1)
+        .then(|| Incident::of(usage).iter().cycle().nth(turn / 2 + seed as usize).copied())
+        .flatten()
+        .map(|incident| (incident, BASELINE + RUN_AT..DAYS * 24 - 24 + RUN_AT));
+    key(seed * 10_000 + number, usage, DAYS, incident)
+}
+
+fn judge(key: &Key, detector: Detector, tally: &mut Tally) {
+    let mut first_run = true;
+    for until in (BASELINE + RUN_AT + 24..=DAYS * 24).step_by(24) {
+        let span = until - 24..until;
+        let active = key.injected.filter(|incident| incident.begins < span.end && incident.ends > span.start);
+        let begun = key.injected.is_some_and(|incident| incident.begins < span.end);
+        if active.is_none() {
+            *tally.clean_runs.entry(key.usage).or_default() += 1;
+        } else if !first_run {
+            continue;
+        }
+        let mut reported = false;
+        let mut found = false;
+        for series in &key.series {
+            let Some(history) = series.counts.get(until - BASELINE..until) else { continue };
+            let at = key.start + (until - BASELINE) as i64 * 3_600;
+            for (hour, unusual) in span.clone().zip(detector(history, at)) {
+                reported |= unusual;
+                found |= unusual && active.is_some_and(|incident| hour >= incident.begins);
+            }
+        }
+        if let Some(incident) = active {
+            let (found_so_far, all) = tally.found.entry((incident.incident, key.usage)).or_default();
+            *all += 1;
+            *found_so_far += u32::from(found);
+            if !found && std::env::args().any(|a| a == "-v") {
+                println!("missed {incident:?} {:?}", key.usage);
+            }
+        } else if reported {
+            *tally.false_findings.entry(key.usage).or_default() += 1;
+        }
+        first_run = !begun;
+    }
+}
+
+fn by_score(history: &[f64], from: i64) -> Vec<bool> {
+    let points: Vec<(i64, f64)> = (0..).map(|i| from + i * 3_600).zip(history.iter().copied()).collect();
+    let until = from + history.len() as i64 * 3_600;
+    let hours = score_counts(&points, from, until).unwrap_or_default();
+    hours.iter().map(|hour| hour.score.score >= UNUSUAL).collect()
+}
+
+fn split(history: &[f64]) -> (&[f64], &[f64]) {
+    history.split_at(history.len() - 24)
+}
+
+fn fixed(history: &[f64], _: i64) -> Vec<bool> {
+    split(history).1.iter().map(|&count| count > 1_000.0).collect()
+}
+
+fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
+    (mean, variance.sqrt())
+}
+
+fn three_sigma(history: &[f64], _: i64) -> Vec<bool> {
+    let (before, day) = split(history);
+    let (mean, deviation) = mean_and_deviation(before);
+    day.iter().map(|count| (count - mean).abs() > 3.0 * deviation).collect()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    values.get(middle).copied().unwrap_or(0.0)
+}
+
+/// Counts of the same hour, every `days`-th day back.
+fn same_hour(before: &[f64], hour: usize, days: usize) -> Vec<f64> {
+    let first = before.len() - 24 * days + hour;
+    (0..=first / (24 * days)).filter_map(|i| before.get(first - 24 * days * i).copied()).collect()
+}
+
+/// The median of the same hour on earlier days, and three times the median deviation from it (as for the normal law).
+fn seasonal_median(history: &[f64], _: i64) -> Vec<bool> {
+    let (before, day) = split(history);
+    day.iter()
+        .enumerate()
+        .map(|(hour, count)| {
+            let mut same = same_hour(before, hour, 1);
+            let middle = median(&mut same);
+            let mut deviations: Vec<f64> = same.iter().map(|value| (value - middle).abs()).collect();
+            (count - middle).abs() > 3.0 * 1.4826 * median(&mut deviations).max(1.0)
+        })
+        .collect()
+}
+
+/// The mean of the same hour and weekday of earlier weeks, and two deviations of what these means leave.
+fn band(history: &[f64], _: i64) -> Vec<bool> {
+    let (before, day) = split(history);
+    let means: Vec<f64> = (0..7 * 24).map(|hour| mean_and_deviation(&every_week(before, hour)).0).collect();
+    let residuals: Vec<f64> = before.iter().rev().zip(means.iter().cycle()).map(|(count, mean)| count - mean).collect();
+    let (_, deviation) = mean_and_deviation(&residuals);
+    // The hours that are judged come a week after those which lie 6 days and some hours before the end of `before`.
+    day.iter()
+        .enumerate()
+        .map(|(hour, count)| {
+            let expected = means.get(7 * 24 - 1 - hour).copied().unwrap_or(0.0);
+            (count - expected).abs() > 2.0 * deviation
+        })
+        .collect()
+}
+
+/// Counts of every week, `back` hours before the end.
+fn every_week(before: &[f64], back: usize) -> Vec<f64> {
+    before.iter().rev().skip(back).step_by(7 * 24).copied().collect()
+}
