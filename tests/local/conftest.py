@@ -10,9 +10,10 @@ from botocore.config import Config
 import fleet
 import local_aws
 import template
+import usage
 from local_aws import ROOT, LocalAws, Subscriber, built_template, quick_binaries
 
-ROTATION, AGE, HEALTH = "rotation-checker", "key-age-checker", "health-prober"
+ROTATION, AGE, HEALTH, USAGE = "rotation-checker", "key-age-checker", "health-prober", "usage-anomaly-scorer"
 EVENTS = ROOT / "events"
 TRAIL = "trail"
 KINDS = ("new", "worsened", "resolved", "reminder", "exemptions")
@@ -33,6 +34,7 @@ FINDINGS = {
         ("alias/retired", "key-usable", "key_disabled", "MEDIUM"),
         ("alias/not-yet", "key-usable", "no_key_material", "MEDIUM"),
     },
+    USAGE: {("alias/payments", "usage-anomaly", "unusual_usage", "HIGH")},
 }
 
 
@@ -61,6 +63,7 @@ class Deployment:
             "ApplicationName": "shop",
             "UsageAlarmThreshold": 1000,  # the local AWS has no anomaly detection
             "ProbeKeys": self.keys["alias/archive"].arn,
+            "BaselineDays": usage.DAYS,
         }
         self.outputs = aws.deploy(self.template, **self.parameters)
         topic = self.outputs["AlertTopicArn"]
@@ -111,6 +114,13 @@ class Deployment:
         for item in self.ledger():
             dynamodb.delete_item(TableName=table, Key={"pk": item["pk"], "sk": item["sk"]})
 
+    def quiet(self):
+        """Empties the ledger and the queues."""
+        self.forget()
+        for subscriber in (self.team, self.medium, self.critical):
+            while subscriber.receive(0):
+                pass
+
     def ledger(self):
         pages = self.aws.client("dynamodb").get_paginator("scan").paginate(TableName=self.outputs["FindingsTableName"])
         return [item for page in pages for item in page["Items"]]
@@ -147,10 +157,7 @@ def deployment():
 @pytest.fixture
 def quiet(deployment):
     """A deployment whose queues and ledger are empty when the test begins."""
-    deployment.forget()
-    for subscriber in (deployment.team, deployment.medium, deployment.critical):
-        while subscriber.receive(0):
-            pass
+    deployment.quiet()
     return deployment
 
 
@@ -168,13 +175,22 @@ def run(deployment, function=ROTATION):
     return response, told
 
 
-@pytest.fixture
-def known(quiet):
-    """A deployment whose team knows of all that is wrong when the test begins."""
+@pytest.fixture(scope="session")
+def first_day(deployment):
+    """What the ledger holds once the team knows of all that is wrong."""
+    deployment.quiet()
     for function in FINDINGS:
-        response, told = run(quiet, function)
+        response, told = run(deployment, function)
         assert told == {"new": {(each["key_arn"], each["control"]) for each in response["findings"]}}
         assert len(told["new"]) == len(FINDINGS[function])
+    return deployment.ledger()
+
+
+@pytest.fixture
+def known(first_day, quiet):
+    """A deployment whose team knows of all that is wrong when the test begins."""
+    for item in first_day:
+        quiet.aws.client("dynamodb").put_item(TableName=quiet.outputs["FindingsTableName"], Item=item)
     return quiet
 
 

@@ -3,10 +3,15 @@
 import dataclasses
 import datetime
 import os
+import time
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
+from usage import Usage
+
+# Decrypt requests with alias/payments in one hour of the last night.
+BURST = 48_210
 PRIMARY_REGION = "eu-west-1"
 REPLICA_REGIONS = (PRIMARY_REGION, "us-west-2")
 
@@ -22,6 +27,7 @@ CONTROLS = {
         "replica-policy-drift",
         "key-store-connected",
     ),
+    "usage-anomaly-scorer": ("usage-anomaly", "key-unused", "decrypt-ratio"),
 }
 # A key that says so may be tried out.
 PROBE = {"TagKey": "kms-compliance/probe", "TagValue": "true"}
@@ -59,6 +65,10 @@ def health(usable=("COMPLIANT", "enabled"), trip=("NOT_APPLICABLE", "not_selecte
     )
 
 
+def used(anomaly=("NOT_APPLICABLE", "no_usage"), unused="too_young", ratio=("NOT_APPLICABLE", "too_few")):
+    return (anomaly, ("NOT_APPLICABLE", unused), ratio)
+
+
 HEALTHY = health()
 TRIED_OUT = health(trip=("COMPLIANT", "round_trip_ok"))
 
@@ -71,10 +81,17 @@ class Key:
     age: tuple
     arn: str = ""
     health: tuple = HEALTHY
+    usage: tuple = used()
+    night: datetime.datetime = None  # when it was used as never before
 
     @property
     def verdicts(self):
-        return {"rotation-checker": self.rotation, "key-age-checker": self.age, "health-prober": self.health}
+        return {
+            "rotation-checker": self.rotation,
+            "key-age-checker": self.age,
+            "health-prober": self.health,
+            "usage-anomaly-scorer": self.usage,
+        }
 
     @property
     def rotatable(self):
@@ -88,10 +105,13 @@ def create(aws):
     keys = {}
 
     def key(alias, what, rotation, age=YOUNG, health=HEALTHY, **parameters):
-        tags = [PROBE] if ("COMPLIANT", "round_trip_ok") in health else []
+        # Old enough for its usage to be judged, and too young for anything else to be said of its age.
+        tags = [{"TagKey": "local-aws/created", "TagValue": str(int(time.time()) - 40 * 86_400)}]
+        tags += [PROBE] if ("COMPLIANT", "round_trip_ok") in health else []
         arn = kms.create_key(Description=what, Tags=tags, **parameters)["KeyMetadata"]["Arn"]
         kms.create_alias(AliasName=alias, TargetKeyId=arn)
-        keys[alias] = Key(alias, what, rotation, age, arn, health)
+        usage = used() if health[1] == HEALTHY[1] else used(unused="not_enabled")
+        keys[alias] = Key(alias, what, rotation, age, arn, health, usage)
         return arn
 
     key("alias/payments", "symmetric, rotation off", OFF)
@@ -143,20 +163,34 @@ def create(aws):
     kms.enable_key_rotation(KeyId=arn)
     for region in REPLICA_REGIONS:
         kms.replicate_key(KeyId=arn, ReplicaRegion=region, Tags=[PROBE])
+
+    # Somebody decrypted a lot last night.
+    usage, payments, backups = Usage(), keys["alias/payments"], keys["alias/backups"]
+    usage.lay(aws, payments.arn, "GenerateDataKey", by_day=40, at_night=5)
+    usage.lay(aws, payments.arn, "Decrypt", by_day=900, at_night=60, last_night=BURST)
+    usage.lay(aws, backups.arn, "Decrypt", by_day=900, at_night=60)
+    usual = ("COMPLIANT", "usual")
+    payments.usage, payments.night = used(("NON_COMPLIANT", "unusual_usage"), ratio=usual), usage.night
+    backups.usage = used(usual, ratio=usual)
     return keys
 
 
 def mend(aws, keys):
-    """Mends a key for each function; returns what it resolves: by function, as `findings`."""
+    """Mends a key for each function, or exempts it; returns what is told of it, by function: change and findings."""
     kms = aws.client("kms")
     payments, vault, empty = (keys[f"alias/{name}"] for name in ("payments", "card-vault", "not-yet"))
     kms.enable_key_rotation(KeyId=payments.arn)
     import_material(kms, vault.arn, None)
     import_material(kms, empty.arn, None)
+    # What was decrypted stays decrypted; somebody answers for it.
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=7)
+    value = f"until={until:%Y-%m-%d} owner=payments-team reason=the yearly restore test"
+    kms.tag_resource(KeyId=payments.arn, Tags=[{"TagKey": "kms-compliance/exempt/usage-anomaly", "TagValue": value}])
     return {
-        "rotation-checker": findings([payments], "rotation-checker"),
-        "key-age-checker": findings([vault], "key-age-checker"),
-        "health-prober": findings([empty], "health-prober"),
+        "rotation-checker": ("resolved", findings([payments], "rotation-checker")),
+        "key-age-checker": ("resolved", findings([vault], "key-age-checker")),
+        "health-prober": ("resolved", findings([empty], "health-prober")),
+        "usage-anomaly-scorer": ("exemptions", findings([payments], "usage-anomaly-scorer")),
     }
 
 
@@ -180,10 +214,10 @@ def import_material(kms, arn, expires_in):
 
 
 def findings(keys, function):
-    """What a function finds wrong: key ARN, control, reason."""
+    """What a function finds wrong: key ARN, control."""
     return {
-        (key.arn, control, reason)
+        (key.arn, control)
         for key in keys
-        for control, (compliance, reason) in zip(CONTROLS[function], key.verdicts[function], strict=True)
+        for control, (compliance, _) in zip(CONTROLS[function], key.verdicts[function], strict=True)
         if compliance == "NON_COMPLIANT"
     }

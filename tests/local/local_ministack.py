@@ -1,4 +1,4 @@
-"""Runs MiniStack, with five additions. `local_aws.py` starts it.
+"""Runs MiniStack, with some additions. `local_aws.py` starts it.
 
 MiniStack logs that an e-mail subscriber would get mail, and drops the text. Here each mail is a JSON line in the file
 `$MAILBOX`, so that an alert can be read as the team reads it.
@@ -8,6 +8,11 @@ the string that it came as, and KMS would answer with that.
 
 It knows no condition key of KMS, and not the one by which a policy tells a table's partitions apart. Here they have the
 values that KMS and DynamoDB give them, so that the template's policies are enforced as they stand.
+
+It does not see which request of CloudWatch it gets by the protocol that the SDK for Rust speaks, so it checks no
+permission for it, and its trail has no name for it. Here the path tells.
+
+All of its keys were made just now. Here a key can be older: by its tag `local-aws/created`, in seconds since 1970.
 
 Its rules never see what KMS and CloudTrail say of a key, and nobody may say it in their place. Here anybody may: an
 event that a test puts there takes the way of the real one.
@@ -29,9 +34,9 @@ import time
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
-from ministack.app import app
+from ministack import app as ministack
 from ministack.core import iam_actions
-from ministack.services import eventbridge, lambda_svc, sns, sqs
+from ministack.services import eventbridge, kms, lambda_svc, sns, sqs
 from ministack.services.cloudformation import provisioners
 
 _deliver = sns._fanout
@@ -89,6 +94,42 @@ def _partitions(request):
     return [value["S"] for value in values] or None
 
 
+_action, _resource, _event_name = (
+    iam_actions.extract_iam_action,
+    iam_actions.extract_resource_arn,
+    ministack._ct_event_name,
+)
+
+
+def _operation_of_cloudwatch(service, path):
+    operation = re.search(r"/operation/(\w+)$", path)
+    return operation[1] if service == "monitoring" and operation else None
+
+
+def _action_of_cloudwatch_too(service, method, path, *rest):
+    operation = _operation_of_cloudwatch(service, path)
+    return f"cloudwatch:{operation}" if operation else _action(service, method, path, *rest)
+
+
+def _resource_of_cloudwatch_too(service, method, path, *rest):
+    return "*" if _operation_of_cloudwatch(service, path) else _resource(service, method, path, *rest)
+
+
+def _event_name_of_cloudwatch_too(service, method, path, *rest):
+    return _operation_of_cloudwatch(service, path) or _event_name(service, method, path, *rest)
+
+
+_create_key = kms._create_key
+
+
+def _create_key_of_any_age(request):
+    status, headers, body = _create_key(request)
+    for tag in request.get("Tags", []):
+        if tag["TagKey"] == "local-aws/created":
+            kms._keys[json.loads(body)["KeyMetadata"]["KeyId"]]["CreationDate"] = int(tag["TagValue"])
+    return status, headers, body
+
+
 _put_events = eventbridge._put_events
 
 
@@ -126,10 +167,14 @@ if __name__ == "__main__":
     sns._fanout = _deliver_and_keep_mail
     provisioners._kms_apply_key_props = _apply_key_properties_with_numbers
     iam_actions.request_tag_context = _condition_keys
+    iam_actions.extract_iam_action = _action_of_cloudwatch_too
+    iam_actions.extract_resource_arn = _resource_of_cloudwatch_too
+    ministack._ct_event_name = _event_name_of_cloudwatch_too
+    kms._create_key = _create_key_of_any_age
     eventbridge._put_events = _put_events_of_anybody
     sqs._receive_messages_for_esm = _receive_a_whole_batch
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     config = Config()
     config.bind = [f"{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"]
     config.certfile, config.keyfile = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]
-    asyncio.run(serve(app, config))
+    asyncio.run(serve(ministack.app, config))

@@ -45,7 +45,7 @@ REPLICAS_ANYWHERE = {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${AWS::AccountId}:k
 def test_the_functions_role_allows_exactly_its_calls(resources, function, logical_id):
     # The Rust tests hold this file against what the binaries really call.
     calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[function]
-    assert calls.keys() == {"dynamodb", "kms", "sns"} and calls["sns"] == ["Publish"]
+    assert calls.keys() - {"cloudwatch"} == {"dynamodb", "kms", "sns"} and calls["sns"] == ["Publish"]
     requests = set(calls["kms"])
     prober = function == "health-prober"
     assert requests >= {"ListAliases", "ListKeys"} and prober == (requests >= CRYPTING | SIGNING)
@@ -60,6 +60,12 @@ def test_the_functions_role_allows_exactly_its_calls(resources, function, logica
             "Resource": [KEYS_HERE, REPLICAS_ANYWHERE] if prober else KEYS_HERE,
         },
         *(use_of_keys() if prober else []),
+        *[
+            # CloudWatch knows no narrower resource for these.
+            {"Effect": "Allow", "Action": [f"cloudwatch:{call}" for call in reads], "Resource": "*"}
+            for reads in [calls.get("cloudwatch")]
+            if reads
+        ],
         {
             "Effect": "Allow",
             "Action": [f"dynamodb:{call}" for call in calls["dynamodb"]],
@@ -138,6 +144,7 @@ def test_no_function_and_no_schedule_may_change_a_key(resources):
     harmless = {
         "kms:DescribeCustomKeyStores",
         "kms:DescribeKey",
+        "kms:GetKeyLastUsage",
         "kms:GetKeyPolicy",
         "kms:GetKeyRotationStatus",
         "kms:ListAliases",
@@ -308,6 +315,16 @@ def test_concurrency_is_not_reserved_unless_asked_for(resources, source, functio
         ("rotation-checker", {"MAX_ROTATION_PERIOD_DAYS": "365", "ROTATION_GRACE_DAYS": "2"}),
         ("key-age-checker", {"MAX_KEY_AGE_DAYS": "365", "EXPIRY_WARNING_DAYS": "30"}),
         ("health-prober", {"PROBE_KEYS": "", "REPLICA_REGIONS": ""}),
+        (
+            "usage-anomaly-scorer",
+            {
+                "ANOMALY_THRESHOLD": "0.9",
+                "BASELINE_DAYS": "28",
+                "MAX_DECRYPT_RATIO": "10",
+                "PROBE_KEYS": "",
+                "UNUSED_AFTER_DAYS": "90",
+            },
+        ),
     ],
 )
 def test_every_setting_is_a_parameter_with_its_default(resources, source, function, settings):
@@ -380,6 +397,10 @@ def test_text_parameters_take_what_they_should(source, parameter, taken, refused
         ("ReminderIntervalDays", 0, 3650),
         ("LedgerRetentionDays", 1, 3650),
         ("ScheduleWindowMinutes", 0, 1440),
+        ("BaselineDays", 7, 63),
+        ("AnomalyThreshold", 0, 1),
+        ("UnusedAfterDays", 1, 3650),
+        ("MaxDecryptRatio", 1, 1_000_000),
     ],
 )
 def test_numbers_have_their_limits(source, parameter, least, most):
