@@ -191,6 +191,14 @@ impl Function {
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok())
     }
 
+    /// The CPU time that it has used so far; none when it has ended, or where there is no `/proc`.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process_id?)).ok()?;
+        // The name in brackets may hold anything. `utime` and `stime` are the 14th and 15th field, in hundredths.
+        let ticks = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Some(Duration::from_millis(ticks.sum::<Result<u64, _>>().ok()?.saturating_mul(10)))
+    }
+
     async fn deliver(&self, payload: String, invocation: Invocation) -> Outcome {
         let mut session = self.session.lock().await;
         session.invocations = session.invocations.saturating_add(1);

@@ -68,8 +68,8 @@ fn of_change<'n, 'f>(news: &'n [News<'f>], change: Change) -> impl Iterator<Item
     news.iter().filter(move |news| news.change == Some(change))
 }
 
-/// How many there are of each kind, in words.
-fn summary(news: &[News<'_>], finding: &str) -> String {
+/// How many changes there are of each kind, without those that there are none of; and how many exemptions are told.
+fn counts(news: &[News<'_>]) -> (Vec<(usize, &'static str)>, usize) {
     let changes = [
         (Change::New, "new"),
         (Change::Worsened, "worsened"),
@@ -77,24 +77,37 @@ fn summary(news: &[News<'_>], finding: &str) -> String {
         (Change::Resolved, "resolved"),
     ];
     let counts = changes.map(|(change, word)| (of_change(news, change).count(), word));
-    let counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).collect();
-    let listed: Vec<_> = counts.iter().map(|(count, word)| format!("{count} {word}")).collect();
     let exemptions = news.iter().filter(|news| news.exemption.is_some()).count();
-    let plural = if matches!(counts.as_slice(), [(1, _)]) { "" } else { "s" };
-    match (listed.join(", "), exemptions) {
-        (listed, 0) => format!("{listed} {finding}{plural}"),
-        (listed, _) if listed.is_empty() => counted(exemptions, "exemption notice"),
-        (listed, _) => format!("{listed} {finding}{plural}, {}", counted(exemptions, "exemption notice")),
-    }
+    (counts.into_iter().filter(|(count, _)| *count > 0).collect(), exemptions)
 }
 
+fn listed(counts: &[(usize, &str)]) -> String {
+    counts.iter().map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
+}
+
+/// How many there are of each kind, in words.
+fn summary(news: &[News<'_>], finding: &str) -> String {
+    let (counts, exemptions) = counts(news);
+    let plural = if matches!(counts.as_slice(), [(1, _)]) { "" } else { "s" };
+    let changes = (!counts.is_empty()).then(|| format!("{} {finding}{plural}", listed(&counts)));
+    let exemptions = (exemptions > 0).then(|| counted(exemptions, "exemption notice"));
+    changes.into_iter().chain(exemptions).collect::<Vec<_>>().join(", ")
+}
+
+/// As many words as fit.
 fn subject(severity: Severity, report: &Report, news: &[News<'_>]) -> String {
     let Report { function, account_id, region, .. } = report;
-    let with = |what: &str| format!("{}: {what} - {function} {account_id} {region}", severity.as_str());
-    let mut text = with(&summary(news, "KMS finding"));
-    if text.chars().count() > MOST_SUBJECT_CHARS {
-        text = with(&format!("{} about KMS findings", news.len()));
-    }
+    let short = || {
+        let (mut counts, exemptions) = counts(news);
+        counts.extend((exemptions > 0).then_some((exemptions, "exempt")));
+        listed(&counts).replace("still ", "")
+    };
+    let forms: [&dyn Fn() -> String; 3] =
+        [&|| summary(news, "KMS finding"), &short, &|| counted(news.len(), "KMS finding")];
+    let with = |what: String| format!("{}: {what} - {function} {account_id} {region}", severity.as_str());
+    let mut texts = forms.into_iter().map(|form| with(form()));
+    let last = texts.next_back().unwrap_or_default();
+    let text = texts.find(|text| text.chars().count() <= MOST_SUBJECT_CHARS).unwrap_or(last);
     text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(MOST_SUBJECT_CHARS).collect()
 }
 
@@ -461,6 +474,8 @@ fn counted(count: usize, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::Timestamp;
+
     use crate::domain::control::Control;
     use crate::domain::evaluation::{Cause, Failure, Verdict, not_found};
     use crate::domain::ledger::Ledger;
@@ -571,6 +586,93 @@ arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000012 and 
 or name the role in it, and look for an explicit deny.
 ";
         assert_eq!(digest.email, expected);
+    }
+
+    /// The reports of two days, and the alert of the second.
+    fn second_day(first: &mut Report, second: &mut Report) -> Option<Digest> {
+        let mut records = Vec::new();
+        for report in [first, second] {
+            let mut ledger = Ledger::new(records);
+            ledger.saw_every_key();
+            report.close(&BTreeMap::from([(key(1).id, vec!["alias/payments".into()])]));
+            ledger.exempt(&mut report.findings, report.evaluated_at);
+            let comparison = ledger.compare(&report.findings, &CONTROLS, report.evaluated_at, 7);
+            if report.evaluated_at > first_day() {
+                return Digest::of(report, &location(), &comparison.news);
+            }
+            records = comparison.after_the_alert(report.evaluated_at).0;
+        }
+        None
+    }
+
+    fn first_day() -> Timestamp {
+        "2026-11-16T06:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_day_on_which_much_changed() {
+        let exempt = |tag: &str| BTreeMap::from([("rotation-enabled".to_owned(), tag.to_owned())]);
+        let good = || Verdict::compliant("on_schedule");
+        let late = |severity| {
+            let late = Verdict::non_compliant("rotation_overdue").detail("12 days late").remediation("Rotate it now.");
+            late.severity(severity)
+        };
+        let mut first = report();
+        first.evaluated_at = first_day();
+        first.add(&key(1), CONTROLS, [off(), late(Severity::High)], Some(&BTreeMap::new()));
+        for n in 2..6 {
+            first.add(&key(n), CONTROLS, [denied(), denied()], None);
+        }
+        first.add(&key(6), CONTROLS, [off(), good()], Some(&BTreeMap::new()));
+        let mut second = report();
+        second.add(&key(1), CONTROLS, [off(), late(Severity::Critical)], Some(&BTreeMap::new()));
+        for n in 2..6 {
+            second.add(&key(n), CONTROLS, [good(), good()], None);
+        }
+        second.add(&key(7), CONTROLS, [off(), good()], Some(&exempt("until=2026-12-31 owner=ana reason=moves away")));
+        second.add(&key(8), CONTROLS, [off(), good()], Some(&exempt("for ever")));
+        let digest = second_day(&mut first, &mut second).unwrap();
+        let subject =
+            "CRITICAL: 1 new, 1 worsened, 1 open, 9 resolved, 2 exempt - rotation-checker 123456789012 us-east-1";
+        assert_eq!(digest.subject, subject);
+        let arn = |n: usize| key(n).arn;
+        let expected = format!("\
+1 new, 1 worsened, 1 still open, 9 resolved findings, 2 exemption notices on 8 KMS keys in account 123456789012, Region us-east-1.
+rotation-checker, 2026-11-23 06:00 UTC
+
+alias/payments ({})
+  CRITICAL  rotation-overdue (worsened, was HIGH rotation_overdue): 12 days late
+    What to do: Rotate it now.
+  MEDIUM  rotation-enabled (still open, since 2026-11-16): automatic rotation is off
+    Evidence: created at 2020-01-01T00:00:00Z
+    What to do: Switch it on.
+  https://us-east-1.console.aws.amazon.com/kms/home?region=us-east-1#/kms/keys/{}
+
+{}
+  MEDIUM  rotation-enabled (new): automatic rotation is off
+    Evidence: created at 2020-01-01T00:00:00Z
+    What to do: Switch it on.
+  https://us-east-1.console.aws.amazon.com/kms/home?region=us-east-1#/kms/keys/{}
+
+Exemptions:
+  {}: rotation-enabled: exempt until 2026-12-31 by ana: moves away
+  {}: rotation-enabled: the tag does not exempt: `for` stands before `until=`, `owner=` or `reason=`
+
+Resolved:
+  no longer, for 4 keys: access to kms:GetKeyRotationStatus was denied: {}
+  {}: rotation-enabled, open since 2026-11-16: the key is no more
+", arn(1), key(1).id, arn(8), key(8).id, arn(7), arn(8), [arn(2), arn(3), arn(4), arn(5)].join(", "), arn(6));
+        assert_eq!(digest.email, expected);
+        let default: Value = serde_json::from_str(&digest.default).unwrap();
+        let lists = ["new", "worsened", "reminder", "resolved", "exemptions"];
+        assert_eq!(lists.map(|list| default[list].as_array().unwrap().len()), [1, 1, 1, 9, 2]);
+        assert_eq!(default["worsened"][0]["was"], json!({"severity": "HIGH", "reason": "rotation_overdue"}));
+        assert_eq!(default["reminder"][0]["first_seen"], "2026-11-16T06:00:00Z");
+        let gone = json!({"reason": "key_gone", "detail": "the key is no more"});
+        assert!(default["resolved"].as_array().unwrap().iter().any(|it| it["resolution"] == gone));
+        assert_eq!(default["exemptions"][0]["state"], "in_effect");
+        assert_eq!(default["exemptions"][0]["until"], "2026-12-31");
+        assert_eq!(default["exemptions"][1]["state"], "malformed");
     }
 
     #[test]
