@@ -123,6 +123,9 @@ impl Reading {
     /// # Errors
     /// A count is no count.
     pub fn of(series: &Series, points: Points, span: Span) -> Result<Self, NotScorable> {
+        if let Some(count) = points.counts.iter().find(|count| !count.is_finite() || **count < 0.0) {
+            return Err(NotScorable(*count));
+        }
         let mut daily = Vec::new();
         if series.role() != Role::Other {
             daily = vec![0.0; span.days()];
@@ -228,7 +231,7 @@ impl<'a> KeyUsage<'a> {
             let Reading::Read { scores, .. } = &it.reading else { return None };
             let hour = match scores {
                 Scores::Worst(hour) => *hour,
-                // Reading has refused what is no count.
+                // What is no count has been refused.
                 Scores::DependOnCreation(points) => worst(points, self.span, existence).unwrap_or_default(),
             };
             Some(Worst { series: &it.series, hour: hour? })
@@ -385,8 +388,11 @@ mod tests {
     #[test]
     fn what_is_no_count_is_refused() {
         let series = Series { key_arn: ARN.into(), operation: "Decrypt".into(), source_key_arn: None };
-        for count in [-1.0, f64::NAN] {
-            assert!(Reading::of(&series, points(|ago| Some(if ago == 3 { count } else { 1.0 })), span()).is_err());
+        for count in [-1.0, f64::NAN, f64::INFINITY] {
+            for others in [1.0, 0.0] {
+                let points = points(|ago| Some(if ago == 3 { count } else { others }));
+                assert!(Reading::of(&series, points, span()).is_err(), "{count} among {others}");
+            }
         }
     }
 }
