@@ -235,8 +235,7 @@ impl<'a> FindingsTable<'a> {
     /// # Errors
     /// [`RunError::LedgerUnavailable`] if not all are written by `until`.
     pub async fn write(&self, records: impl Iterator<Item = &Record>, until: Instant) -> Result<(), RunError> {
-        let puts = records.map(|record| self.put(&open_key(record), record));
-        self.send(puts.collect::<Result<_, _>>()?, until).await
+        self.send(records.map(|record| self.put(&open_key(record), record)), until).await
     }
 
     /// Moves findings from the open to the past ones. Done twice, it does no harm.
@@ -249,13 +248,8 @@ impl<'a> FindingsTable<'a> {
             let sort_key = format!("past{}#{}", open_key(record).trim_start_matches("open"), record.first_seen);
             self.put(&sort_key, &Past { record, expires_at })
         });
-        self.send(puts.collect::<Result<_, _>>()?, until).await?;
-        let deletes = records.iter().map(|record| {
-            let request = DeleteRequest::builder().set_key(Some(self.item(&open_key(record)))).build();
-            request.map(|request| WriteRequest::builder().delete_request(request).build())
-        });
-        let deletes = deletes.collect::<Result<_, _>>().map_err(|error| self.unavailable(error.to_string()))?;
-        self.send(deletes, until).await
+        self.send(puts, until).await?;
+        self.send(records.iter().map(|record| self.delete(&open_key(record))), until).await
     }
 
     fn put(&self, sort_key: &str, content: impl Serialize) -> Result<WriteRequest, RunError> {
@@ -267,10 +261,25 @@ impl<'a> FindingsTable<'a> {
         Ok(WriteRequest::builder().put_request(request).build())
     }
 
-    async fn send(&self, writes: Vec<WriteRequest>, until: Instant) -> Result<(), RunError> {
-        let batches = writes.chunks(ITEMS_A_BATCH).map(<[_]>::to_vec);
+    fn delete(&self, sort_key: &str) -> Result<WriteRequest, RunError> {
+        let request = DeleteRequest::builder().set_key(Some(self.item(sort_key))).build();
+        let request = request.map_err(|error| self.unavailable(error.to_string()))?;
+        Ok(WriteRequest::builder().delete_request(request).build())
+    }
+
+    /// Sends the writes in batches. Each batch is made when its turn comes: a write takes several times the memory of its
+    /// record.
+    async fn send(
+        &self,
+        mut writes: impl Iterator<Item = Result<WriteRequest, RunError>>,
+        until: Instant,
+    ) -> Result<(), RunError> {
+        let batches = std::iter::from_fn(|| {
+            let batch: Vec<_> = writes.by_ref().take(ITEMS_A_BATCH).collect();
+            (!batch.is_empty()).then(|| batch.into_iter().collect::<Result<Vec<_>, _>>())
+        });
         let sent = futures::stream::iter(batches)
-            .map(|batch| self.send_batch(batch))
+            .map(async |batch| self.send_batch(batch?).await)
             .buffer_unordered(BATCHES_AT_A_TIME)
             .try_collect();
         timeout_at(until, sent).await.unwrap_or_else(|_| Err(self.out_of_time()))

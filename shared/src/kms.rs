@@ -189,6 +189,7 @@ impl Kms {
     }
 
     /// A client of another Region, with the quotas of that Region. Its calls count among those of this one.
+    #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
         let config = self.client.config().to_builder().region(Region::new(region.to_owned())).build();
         Self::of(Client::from_conf(config), self.quota_share, Arc::clone(&self.counts))

@@ -11,10 +11,16 @@ use crate::settings::Environment;
 /// The runtime's span that carries the request id. It is open at every level.
 const REQUEST_SPAN: &str = "lambda_runtime::layers::trace";
 
+/// The SDK's runtime, whose traces hold the bodies of answers: what KMS encrypts and signs is for nobody's log.
+const SDK_RUNTIME: &str = "aws_smithy_runtime";
+
 /// Starts logging, at the level and in the format that Lambda's logging configuration asks for.
 pub fn start(environment: &Environment) {
     let level = level(environment);
-    let kept = Targets::new().with_default(level).with_target(REQUEST_SPAN, level.max(LevelFilter::INFO));
+    let kept = Targets::new()
+        .with_default(level)
+        .with_target(REQUEST_SPAN, level.max(LevelFilter::INFO))
+        .with_target(SDK_RUNTIME, level.min(LevelFilter::DEBUG));
     let lines = tracing_subscriber::registry().with(kept);
     let layer = fmt::layer().with_target(false).with_ansi(false);
     if environment.get("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("text")) {

@@ -1,4 +1,7 @@
-"""`make demo`: the real template in a local AWS, fired by its schedule, and the alerts that the team receives."""
+"""`make demo`: the real template in a local AWS, three days of it, and the mails that the team gets on each.
+
+On day 1 the schedules fire. The other days are played by handing the functions the schedule's event again.
+"""
 
 import datetime
 import json
@@ -23,74 +26,100 @@ def main():
                 print(f"    {key.alias:22}  {key.what}")
         with part("deploy template.yaml with SAM"):
             template = built_template(aws.directory, binaries)
-            stack, subscriber, at = deploy(aws, template)
-        with part("wait for the schedule"):
-            alerts = wait(subscriber, at)
-        if sorted(alert["function"] for alert in alerts) != sorted(fleet.CONTROLS):
-            sys.exit(f"not one alert of each function, but {len(alerts)}; the log of the local AWS is {aws.log}")
-        show(aws, stack, keys, alerts)
+            demo = Demo(aws, template)
+        with part("day 1: the schedules fire"):
+            alerts = demo.wait()
+        demo.show(alerts, "new", {function: fleet.findings(keys.values(), function) for function in fleet.CONTROLS})
+        demo.show_log()
+        with part("day 2: nothing has changed"):
+            alerts = demo.run()
+        demo.show(alerts, "new", {})
+        print("No mail: the team knows of all that is wrong.\n")
+        with part("day 3: the team has mended some keys"):
+            mended = fleet.mend(aws, keys)
+            alerts = demo.run()
+        demo.show(alerts, "resolved", mended)
 
 
-def deploy(aws, template):
-    """Deploys with the schedule some seconds ahead; the queue must be subscribed before it fires."""
-    for ahead in (20, 40, 80):
-        at = now() + datetime.timedelta(seconds=ahead)
-        stack = aws.deploy(
-            template,
-            Environment="demo",
-            NotificationEmail=TEAM,
-            ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
-            ScheduleTimezone="UTC",
-            ScheduleWindowMinutes=0,
-        )
-        subscriber = Subscriber(aws, "security-team", stack["AlertTopicArn"])
-        if now() < at:
-            return stack, subscriber, at
-        print("    deploying took longer than the schedule was ahead; again")
-    sys.exit("deploying took more than 80 s")
+class Demo:
+    """The deployed stack, and what the team has read so far."""
 
+    def __init__(self, aws, template):
+        """Deploys with the schedule some seconds ahead; the queue must be subscribed before it fires."""
+        self.aws, self.read = aws, 0
+        for ahead in (20, 40, 80):
+            self.fires_at = now() + datetime.timedelta(seconds=ahead)
+            self.stack = aws.deploy(
+                template,
+                Environment="demo",
+                NotificationEmail=TEAM,
+                ScheduleExpression=f"at({self.fires_at:%Y-%m-%dT%H:%M:%S})",
+                ScheduleTimezone="UTC",
+                ScheduleWindowMinutes=0,
+            )
+            self.subscriber = Subscriber(aws, "security-team", self.stack["AlertTopicArn"])
+            if now() < self.fires_at:
+                return
+            print("    deploying took longer than the schedule was ahead; again")
+        sys.exit("deploying took more than 80 s")
 
-def wait(subscriber, at):
-    """The alerts of all functions, or those that came within a minute after they fired."""
-    print(f"    they fire at {at:%H:%M:%S} UTC", flush=True)
-    alerts = []
-    while (left := (at - now()).total_seconds()) > -60 and len(alerts) < len(fleet.CONTROLS):
-        print(f"    {left:3.0f} s to go" if left > 0 else "    fired; waiting for the alerts", flush=True)
-        alerts += subscriber.receive(wait=left if 0 < left < 5 else 5, least=len(fleet.CONTROLS) - len(alerts))
-    return [json.loads(alert["Message"]) for alert in alerts]
+    def wait(self):
+        """The alerts of all functions, or those that came within a minute after they fired."""
+        print(f"    they fire at {self.fires_at:%H:%M:%S} UTC", flush=True)
+        alerts = []
+        while (left := (self.fires_at - now()).total_seconds()) > -60 and len(alerts) < len(fleet.CONTROLS):
+            print(f"    {left:3.0f} s to go" if left > 0 else "    fired; waiting for the alerts", flush=True)
+            least = len(fleet.CONTROLS) - len(alerts)
+            alerts += self.subscriber.receive(wait=left if 0 < left < 5 else 5, least=least)
+        return alerts
 
+    def run(self):
+        """The alerts of the next day."""
+        for function in fleet.CONTROLS:
+            event = (ROOT / f"events/{function}/scheduled.json").read_bytes()
+            logical_id = local_aws.functions(local_aws.read_template())[function]
+            answer = self.aws.client("lambda").invoke(FunctionName=self.stack[f"{logical_id}Name"], Payload=event)
+            response = json.load(answer["Payload"])
+            if "errorType" in response:
+                sys.exit(f"{function} failed: {response}")
+            told = [f"{count} {what}" for what, count in response["alerts"].items() if count]
+            print(f"    {function}: {len(response['findings'])} findings; {', '.join(told) or 'nothing to tell'}")
+        return self.subscriber.receive(wait=0)
 
-def show(aws, stack, keys, alerts):
-    mails = [mail for mail in aws.mails() if mail["to"] == TEAM]
-    if len(mails) != len(alerts):
-        sys.exit(f"the queue got {len(alerts)} alerts, and {TEAM} {len(mails)} mails")
-    for mail in mails:
-        print(f"\nA mail that {TEAM} gets:\n")
-        print(textwrap.indent(f"Subject: {mail['subject']}\n\n{mail['text'].strip()}", "  | ", lambda _line: True))
+    def show(self, alerts, change, expected):
+        """Shows the day's mails, and compares: each function's alert tells of this change as expected, and no other."""
+        mails = [mail for mail in self.aws.mails() if mail["to"] == TEAM][self.read :]
+        self.read += len(mails)
+        for mail in mails:
+            print(f"\nA mail that {TEAM} gets:\n")
+            print(textwrap.indent(f"Subject: {mail['subject']}\n\n{mail['text'].strip()}", "  | ", lambda _line: True))
+        print()
+        messages = {(message := json.loads(alert["Message"]))["function"]: message for alert in alerts}
+        if not len(mails) == len(alerts) == len(messages) or messages.keys() != expected.keys():
+            log = f"the log of the local AWS is {self.aws.log}"
+            sys.exit(f"not one alert of each of {sorted(expected)}, but {len(alerts)}, and {len(mails)} mails; {log}")
+        for function, findings in expected.items():
+            told = {kind: told for kind, told in messages[function].items() if isinstance(told, list) and told}
+            found = {(each["key_arn"], each["control"], each["reason"]) for each in told.pop(change, [])}
+            if found != findings or told:
+                sys.exit(f"the alert of {function} is not the expected one: it should tell {sorted(findings)}")
+            print(f"The alert of {function} tells the {len(findings)} {change} findings of this fleet, and no other.")
 
-    for function, logical_id in local_aws.functions(local_aws.read_template()).items():
-        print(f"\nWhat {function} logged:\n")
-        for line in logged(aws, stack[f"{logical_id}LogGroup"]):
-            print(f"  {json.dumps({name: value for name, value in line.items() if name != '_aws'})}")
+    def show_log(self):
+        for function, logical_id in local_aws.functions(local_aws.read_template()).items():
+            print(f"\nWhat {function} logged:\n")
+            for line in self.logged(self.stack[f"{logical_id}LogGroup"]):
+                print(f"  {json.dumps({name: value for name, value in line.items() if name != '_aws'})}")
+        print()
 
-    print()
-    for function in fleet.CONTROLS:
-        (alert,) = [alert for alert in alerts if alert["function"] == function]
-        found = {(finding["key_arn"], finding["control"], finding["reason"]) for finding in alert["new"]}
-        expected = fleet.findings(keys.values(), function)
-        if found != expected:
-            sys.exit(f"the alert of {function} is not the expected one: it should hold {sorted(expected)}")
-        print(f"The alert of {function} names the {len(expected)} findings of this fleet, and no other.")
-
-
-def logged(aws, group):
-    for _ in range(20):
-        events = aws.client("logs").filter_log_events(logGroupName=group)["events"]
-        lines = [json.loads(event["message"]) for event in events if event["message"].startswith("{")]
-        if any("_aws" in line for line in lines):
-            return lines
-        time.sleep(0.5)
-    sys.exit(f"no metrics in {group}")
+    def logged(self, group):
+        for _ in range(20):
+            events = self.aws.client("logs").filter_log_events(logGroupName=group)["events"]
+            lines = [json.loads(event["message"]) for event in events if event["message"].startswith("{")]
+            if any("_aws" in line for line in lines):
+                return lines
+            time.sleep(0.5)
+        sys.exit(f"no metrics in {group}")
 
 
 def now():

@@ -210,7 +210,15 @@ class LocalAws:
         command += ["--config-file", str(ROOT / "samconfig.toml"), "--region", REGION, "--no-progressbar"]
         overrides = [f"{name}={json.dumps(str(value))}" for name, value in parameters.items()]
         command += ["--parameter-overrides", *overrides]
-        subprocess.run(command, cwd=self.directory, env=self.environment | {"SAM_CLI_TELEMETRY": "0"}, check=True)
+        environment = self.environment | {"SAM_CLI_TELEMETRY": "0"}
+        # It tells of every resource at length.
+        log = self.log.with_name(f"{self.log.stem}-deploy.log")
+        with log.open("wb") as output:
+            deployed = subprocess.run(command, cwd=self.directory, env=environment, stdout=output, stderr=output)
+        if deployed.returncode:
+            sys.exit(
+                f"`sam deploy` failed: {log.read_text(errors='replace').strip().splitlines()[-1:]} (all of it: {log})"
+            )
         stack = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::faults::Fault;
 use crate::operation::Operation;
+use crate::regions::RegionDescription;
 
 /// A fleet of keys, and how the service in front of it behaves.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -38,8 +39,12 @@ pub struct FleetDescription {
     pub keys: Vec<KeyDescription>,
     /// Aliases that `ListAliases` gives without a key, as AWS does for AWS managed keys that nobody has used yet.
     pub unassociated_aliases: Vec<String>,
+    /// Custom key stores, in the order in which `DescribeCustomKeyStores` gives them.
+    pub custom_key_stores: Vec<CustomKeyStore>,
     /// Faults of whole operations. They win over the faults of a key.
     pub faults: BTreeMap<Operation, Fault>,
+    /// Other Regions, by name. A Region that is not described has no keys.
+    pub regions: BTreeMap<String, RegionDescription>,
 }
 
 impl Default for FleetDescription {
@@ -56,7 +61,9 @@ impl Default for FleetDescription {
             latency_ms: 0,
             keys: Vec::new(),
             unassociated_aliases: Vec::new(),
+            custom_key_stores: Vec::new(),
             faults: BTreeMap::new(),
+            regions: BTreeMap::new(),
         }
     }
 }
@@ -276,6 +283,31 @@ pub struct MetricMessage {
     pub value: String,
 }
 
+/// A custom key store.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct CustomKeyStore {
+    /// Default `cks-1234567890abcdef0`, which keys in a custom key store have too.
+    pub id: String,
+    /// Default `key-store`.
+    pub name: String,
+    /// Default `CONNECTED`. `None` (`null`) leaves it out of the answer.
+    pub connection_state: Option<String>,
+    /// Left out of the answer by default.
+    pub connection_error_code: Option<String>,
+}
+
+impl Default for CustomKeyStore {
+    fn default() -> Self {
+        Self {
+            id: "cks-1234567890abcdef0".to_owned(),
+            name: "key-store".to_owned(),
+            connection_state: Some("CONNECTED".to_owned()),
+            connection_error_code: None,
+        }
+    }
+}
+
 /// Why a fleet description cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum DescriptionError {
@@ -298,6 +330,14 @@ pub enum DescriptionError {
 }
 
 impl DescriptionError {
+    /// The same, of a field within another.
+    pub(crate) fn within(self, outer: &str) -> Self {
+        match self {
+            Self::Invalid { field, problem } => Self::Invalid { field: format!("{outer}.{field}"), problem },
+            unreadable @ Self::Unreadable { .. } => unreadable,
+        }
+    }
+
     pub(crate) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), problem: problem.into() }
     }

@@ -1,6 +1,6 @@
 //! A fleet that is being served: requests in, answers and faults out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::future;
 use std::io;
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::calls::Calls;
 use crate::cloudwatch::{self, Reads};
+use crate::crypto;
 use crate::description::{DescriptionError, FleetDescription};
 use crate::dynamodb;
 use crate::error::ApiError;
@@ -26,6 +27,8 @@ use crate::faults::{Fault, FaultKind};
 use crate::kms;
 use crate::model::{Key, Model};
 use crate::operation::{Operation, Service};
+use crate::regions;
+use crate::reshape::reshape;
 use crate::server::Server;
 use crate::sns::{self, Published};
 use crate::stop::{Stop, When};
@@ -52,6 +55,8 @@ impl Fleet {
         let state = Arc::new(FleetState {
             scene: RwLock::new(Arc::new(scene)),
             calls: Mutex::default(),
+            calls_by_region: Mutex::default(),
+            secrets: Mutex::default(),
             published: Mutex::default(),
             tables: Mutex::new(tables),
             stop: Stop::default(),
@@ -100,6 +105,21 @@ impl Fleet {
         lock(&self.state.calls).by_key(operation)
     }
 
+    /// The KMS requests to one Region by operation, every attempt counted.
+    pub fn calls_in(&self, region: &str) -> BTreeMap<String, u64> {
+        lock(&self.state.calls_by_region).get(region).map(Calls::all).unwrap_or_default()
+    }
+
+    /// The calls of an operation in one Region by the id of the key that they named.
+    pub fn calls_in_for(&self, region: &str, operation: &str) -> BTreeMap<String, u64> {
+        lock(&self.state.calls_by_region).get(region).map(|calls| calls.by_key(operation)).unwrap_or_default()
+    }
+
+    /// Everything that went into a use of a key and came out of it, in base64: what no caller may log.
+    pub fn secrets(&self) -> BTreeSet<String> {
+        lock(&self.state.secrets).clone()
+    }
+
     /// Calls of the operation in its busiest second, whenever that began.
     pub fn peak_rate(&self, operation: &str) -> u32 {
         lock(&self.state.calls).peak_rate(operation)
@@ -113,6 +133,7 @@ impl Fleet {
     /// Forgets all calls.
     pub fn clear_calls(&self) {
         *lock(&self.state.calls) = Calls::default();
+        lock(&self.state.calls_by_region).clear();
     }
 
     /// The messages that were published, in their order. One whose answer was spoilt by a fault is among them.
@@ -178,6 +199,9 @@ impl Fleet {
 struct FleetState {
     scene: RwLock<Arc<Scene>>,
     calls: Mutex<Calls>,
+    /// KMS's operations only.
+    calls_by_region: Mutex<BTreeMap<String, Calls>>,
+    secrets: Mutex<BTreeSet<String>>,
     published: Mutex<Vec<Published>>,
     tables: Mutex<Tables>,
     stop: Stop,
@@ -191,6 +215,8 @@ struct Scene {
     /// Calls so far that a fault was asked about, by operation and, for the faults of a key, key index.
     asked: Mutex<HashMap<(Operation, Option<u32>), u64>>,
     reads: Mutex<Reads>,
+    /// The other Regions that the description knows.
+    elsewhere: BTreeMap<String, Arc<Scene>>,
 }
 
 impl FleetState {
@@ -206,7 +232,24 @@ impl FleetState {
 
 impl Scene {
     fn new(description: FleetDescription) -> Result<Self, DescriptionError> {
-        Ok(Self { model: Model::new(description)?, asked: Mutex::default(), reads: Mutex::default() })
+        let mut elsewhere = BTreeMap::new();
+        for (name, region) in &description.regions {
+            let scene = Self::new(region.fleet(name, &description));
+            let scene = scene.map_err(|error| error.within(&format!("regions.{name}")))?;
+            elsewhere.insert(name.clone(), Arc::new(scene));
+        }
+        let model = Model::new(description)?;
+        Ok(Self { model, asked: Mutex::default(), reads: Mutex::default(), elsewhere })
+    }
+
+    /// What is being served in that Region.
+    fn in_region(self: Arc<Self>, region: &str) -> Result<Arc<Self>, DescriptionError> {
+        let home = &self.model.description;
+        match self.elsewhere.get(region) {
+            _ if region == home.region => Ok(self),
+            Some(scene) => Ok(Arc::clone(scene)),
+            None => Ok(Arc::new(Self::new(regions::RegionDescription::default().fleet(region, home))?)),
+        }
     }
 
     /// The fault that hits this call.
@@ -254,7 +297,7 @@ async fn handle(
     if !target.is_empty() {
         match target.strip_prefix(DYNAMODB) {
             Some(name) => dynamodb_call(&state, name, &body).await,
-            None => kms_call(&state, target, &body).await,
+            None => kms_call(&state, target, regions::of_request(&headers), &body).await,
         }
     } else if let Some(name) = uri.path().strip_prefix(cloudwatch::PATH) {
         cloudwatch_call(&state, name, &body).await
@@ -266,28 +309,47 @@ async fn handle(
     }
 }
 
-async fn kms_call(state: &FleetState, target: &str, body: &[u8]) -> Response {
+async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: &[u8]) -> Response {
     let scene = state.scene();
+    let home = scene.model.description.region.clone();
+    let region = region.unwrap_or(&home);
+    let Ok(scene) = scene.in_region(region) else {
+        return respond(state, Service::Kms, Err(kms::unknown_operation()), &Delivery::Whole);
+    };
     let name = target.strip_prefix("TrentService.").unwrap_or(target);
     let Some(operation) = Operation::of(Service::Kms, name) else {
         lock(&state.calls).record_unknown(name.to_owned());
         return respond(state, Service::Kms, Err(kms::unknown_operation()), &Delivery::Whole);
     };
     let (request, found) = match kms::Request::parse(body) {
-        Ok(request) => {
+        Ok(mut request) => {
+            if operation == Operation::Decrypt && request.key_id.is_none() {
+                request.key_id = crypto::key_in(body);
+            }
             let found = kms::find_key(&scene.model, operation, &request);
             (request, found)
         }
         Err(error) => (kms::Request::default(), Err(error)),
     };
     let key = found.as_ref().ok().copied().flatten();
-    lock(&state.calls).record(operation.name(), key.map(|key| key.id()).or_else(|| request.key_id.clone()));
+    let named = key.map(|key| key.id()).or_else(|| request.key_id.clone());
+    lock(&state.calls).record(operation.name(), named.clone());
+    lock(&state.calls_by_region).entry(region.to_owned()).or_default().record(operation.name(), named);
 
     let resource = key.map_or_else(|| "*".to_owned(), |key| key.arn());
     let fault = scene.fault(operation, key);
     let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
     suffer(state, &scene, operation, &resource, fault.as_ref(), || {
-        let answer = kms::answer(&scene.model, operation, &request, found?, page_fault)?;
+        let key = found?;
+        let answer = match key {
+            Some(key) if operation.is_cryptography() => {
+                let mut answer = crypto::answer(operation, body, &key)?;
+                lock(&state.secrets).extend(crypto::secrets(body, &answer));
+                reshape(&mut answer, key.entry, operation);
+                answer
+            }
+            _ => kms::answer(&scene.model, operation, &request, key, page_fault)?,
+        };
         Ok(answer.to_string())
     })
     .await

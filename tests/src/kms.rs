@@ -55,7 +55,7 @@ pub(crate) fn find_key<'a>(
     };
     let is_arn = resource.len() != name.len();
     let key = if resource.starts_with("alias/") {
-        if operation != Operation::DescribeKey {
+        if operation != Operation::DescribeKey && !operation.is_cryptography() {
             return Err(if is_arn {
                 ApiError::bad_request("InvalidArnException", format!("{name} is not a valid key ARN"))
             } else {
@@ -96,6 +96,7 @@ pub(crate) fn answer(
     let mut answer = match (operation, key) {
         (Operation::ListKeys, _) => return list_keys(model, &pager),
         (Operation::ListAliases, key) => return list_aliases(model, key, &pager),
+        (Operation::DescribeCustomKeyStores, _) => return describe_custom_key_stores(model, &pager),
         (Operation::DescribeKey, Some(key)) => describe_key(model, &key),
         (Operation::GetKeyRotationStatus, Some(key)) => get_key_rotation_status(&key)?,
         (Operation::ListKeyRotations, Some(key)) => list_key_rotations(&key, &pager)?,
@@ -130,6 +131,20 @@ fn list_keys(model: &Model, pager: &Pager<'_>) -> Result<Value, ApiError> {
         index = key.index.saturating_add(1);
     }
     Ok(pager.page("Keys", keys, next))
+}
+
+fn describe_custom_key_stores(model: &Model, pager: &Pager<'_>) -> Result<Value, ApiError> {
+    pager.page_of("CustomKeyStores", &model.description.custom_key_stores, |store| {
+        let mut entry = json!({"CustomKeyStoreId": store.id, "CustomKeyStoreName": store.name});
+        let optional =
+            [("ConnectionState", &store.connection_state), ("ConnectionErrorCode", &store.connection_error_code)];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                merge(&mut entry, json!({name: value}));
+            }
+        }
+        entry
+    })
 }
 
 fn list_aliases(model: &Model, key: Option<Key<'_>>, pager: &Pager<'_>) -> Result<Value, ApiError> {
@@ -435,7 +450,7 @@ fn in_custom_key_store(entry: &KeyDescription) -> bool {
     matches!(entry.origin.as_str(), "AWS_CLOUDHSM" | "EXTERNAL_KEY_STORE")
 }
 
-fn usage(entry: &KeyDescription) -> &str {
+pub(crate) fn usage(entry: &KeyDescription) -> &str {
     let spec = entry.key_spec.as_str();
     entry.key_usage.as_deref().unwrap_or(match spec {
         _ if spec.starts_with("HMAC_") => "GENERATE_VERIFY_MAC",
@@ -446,7 +461,7 @@ fn usage(entry: &KeyDescription) -> &str {
 }
 
 /// The member of the key's metadata that lists its algorithms, and what it lists.
-fn algorithms(spec: &str, usage: &str) -> Option<(&'static str, Vec<String>)> {
+pub(crate) fn algorithms(spec: &str, usage: &str) -> Option<(&'static str, Vec<String>)> {
     let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     Some(match usage {
         "ENCRYPT_DECRYPT" => (

@@ -5,6 +5,7 @@
 
 mod calls;
 mod cloudwatch;
+mod crypto;
 pub mod description;
 mod dynamodb;
 mod error;
@@ -14,6 +15,7 @@ mod fleet;
 mod kms;
 mod model;
 mod operation;
+mod regions;
 mod reshape;
 mod runtime_api;
 mod server;
@@ -27,6 +29,7 @@ pub use faults::{Fault, FaultKind};
 pub use fleet::Fleet;
 pub use model::generated_key_id;
 pub use operation::Operation;
+pub use regions::RegionDescription;
 pub use runtime_api::{Function, FunctionError, Invocation, Outcome};
 pub use sns::Published;
 pub use stop::When;

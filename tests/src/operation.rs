@@ -19,8 +19,12 @@ pub(crate) enum Service {
 #[expect(missing_docs, reason = "AWS documents its operations")]
 pub enum Operation {
     BatchWriteItem,
+    Decrypt,
     DeleteItem,
+    DescribeCustomKeyStores,
     DescribeKey,
+    Encrypt,
+    GenerateMac,
     GetItem,
     GetKeyLastUsage,
     GetKeyPolicy,
@@ -34,13 +38,20 @@ pub enum Operation {
     Publish,
     PutItem,
     Query,
+    Sign,
+    Verify,
+    VerifyMac,
 }
 
 impl Operation {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 23] = [
         Self::BatchWriteItem,
+        Self::Decrypt,
         Self::DeleteItem,
+        Self::DescribeCustomKeyStores,
         Self::DescribeKey,
+        Self::Encrypt,
+        Self::GenerateMac,
         Self::GetItem,
         Self::GetKeyLastUsage,
         Self::GetKeyPolicy,
@@ -54,14 +65,21 @@ impl Operation {
         Self::Publish,
         Self::PutItem,
         Self::Query,
+        Self::Sign,
+        Self::Verify,
+        Self::VerifyMac,
     ];
 
     /// Its AWS name.
     pub fn name(self) -> &'static str {
         match self {
             Self::BatchWriteItem => "BatchWriteItem",
+            Self::Decrypt => "Decrypt",
             Self::DeleteItem => "DeleteItem",
+            Self::DescribeCustomKeyStores => "DescribeCustomKeyStores",
             Self::DescribeKey => "DescribeKey",
+            Self::Encrypt => "Encrypt",
+            Self::GenerateMac => "GenerateMac",
             Self::GetItem => "GetItem",
             Self::GetKeyLastUsage => "GetKeyLastUsage",
             Self::GetKeyPolicy => "GetKeyPolicy",
@@ -75,6 +93,9 @@ impl Operation {
             Self::Publish => "Publish",
             Self::PutItem => "PutItem",
             Self::Query => "Query",
+            Self::Sign => "Sign",
+            Self::Verify => "Verify",
+            Self::VerifyMac => "VerifyMac",
         }
     }
 
@@ -103,12 +124,24 @@ impl Operation {
 
     /// Whether it answers page by page, with KMS's markers.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::ListAliases | Self::ListKeyRotations | Self::ListKeys | Self::ListResourceTags)
+        matches!(
+            self,
+            Self::DescribeCustomKeyStores
+                | Self::ListAliases
+                | Self::ListKeyRotations
+                | Self::ListKeys
+                | Self::ListResourceTags
+        )
     }
 
     /// Whether a call can name a key.
     pub(crate) fn names_a_key(self) -> bool {
-        self.service() == Service::Kms && self != Self::ListKeys
+        self.service() == Service::Kms && !matches!(self, Self::DescribeCustomKeyStores | Self::ListKeys)
+    }
+
+    /// Whether it uses a key.
+    pub(crate) fn is_cryptography(self) -> bool {
+        matches!(self, Self::Decrypt | Self::Encrypt | Self::GenerateMac | Self::Sign | Self::Verify | Self::VerifyMac)
     }
 }
 

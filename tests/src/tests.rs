@@ -10,6 +10,7 @@ use crate::{Fleet, FleetDescription, generated_key_id};
 
 mod cloudwatch;
 mod dynamodb;
+mod regions;
 
 struct Reply {
     status: u16,

@@ -496,7 +496,10 @@ pub fn replica_coverage(key: &Key, replicas: &[RelatedKey], required: &BTreeSet<
 }
 
 /// The verdict on whether the policies of a primary and its replicas mean the same.
-pub fn replica_policy_drift(key: &Key, own: Result<String, Failure>, replicas: &[Replica]) -> Verdict {
+pub fn replica_policy_drift(key: &Key, own: Result<&String, &Failure>, replicas: &[Replica]) -> Verdict {
+    if replicas.is_empty() {
+        return Verdict::not_applicable("no_replica").detail("the key has no replica");
+    }
     let home = RelatedKey { arn: key.arn.clone(), region: key.region().to_owned() };
     let read = |related: &RelatedKey, policy: Result<&String, &Failure>, is_own: bool| {
         let text = policy.map_err(|failure| {
@@ -509,7 +512,7 @@ pub fn replica_policy_drift(key: &Key, own: Result<String, Failure>, replicas: &
             verdict.evidence("region", related.region.as_str())
         })
     };
-    let own = match read(&home, own.as_ref(), true) {
+    let own = match read(&home, own, true) {
         Ok(own) => own,
         Err(verdict) => return verdict,
     };
@@ -1006,8 +1009,9 @@ mod tests {
         let key = primary(&[IRELAND, OREGON]);
         let statement = |sid: &str| json!({"Version": "2012-10-17", "Statement": [{"Sid": sid}]}).to_string();
         let drift = |own: Result<&str, Failure>, replicas: &[Replica]| {
-            replica_policy_drift(&key, own.map(str::to_owned), replicas)
+            replica_policy_drift(&key, own.map(str::to_owned).as_ref(), replicas)
         };
+        assert_eq!(row(&drift(Ok("unread"), &[])), (NotApplicable, "no_replica"));
         let (same, other) = (statement("A"), statement("B"));
         let fine = || with_policy(OREGON, Ok(&same));
         let verdict = drift(Ok(&same), &[fine(), with_policy(IRELAND, Ok(&same))]);

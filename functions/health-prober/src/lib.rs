@@ -95,7 +95,7 @@ impl Check<7> for HealthProber {
         };
         let policy = async { if to_look_at.is_empty() { Ok(String::new()) } else { policy_of(kms, &key.id).await } };
         let replicas = join_all(to_look_at.iter().map(|it| self.look_at(run, kms, it, probing)));
-        let (attempt, policy, replicas) = join3(attempt, policy, replicas).await;
+        let (attempt, policy, replicas) = join3(Box::pin(attempt), policy, replicas).await;
         let crossings = match &attempt {
             Ok(attempt) => attempt.cross(run, kms, key, &replicas).await,
             Err(_) => Vec::new(),
@@ -105,7 +105,7 @@ impl Check<7> for HealthProber {
             Ok(related) => (
                 replica_health(&replicas, &crossings),
                 replica_coverage(key, related, &self.replica_regions),
-                replica_policy_drift(key, policy, &replicas),
+                replica_policy_drift(key, policy.as_ref(), &replicas),
             ),
         };
         let key_store = match key_store_of(key) {

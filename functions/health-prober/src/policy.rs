@@ -133,6 +133,7 @@ mod tests {
         here.differences(&there, "eu-west-1")
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "`json!` reads better than `&json!`")]
     fn of(statements: Value) -> Value {
         json!({"Version": "2012-10-17", "Statement": statements})
     }

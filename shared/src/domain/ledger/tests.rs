@@ -22,7 +22,7 @@ fn key(n: usize) -> KeyIdentity {
 
 /// What a run finds of a key on one day.
 #[derive(Clone, Debug, PartialEq)]
-enum Found {
+enum Sight {
     Compliant,
     Excluded,
     Bad(Severity, &'static str),
@@ -38,17 +38,17 @@ enum Found {
     NotReached,
 }
 
-fn verdict(found: &Found) -> Option<Verdict> {
+fn verdict(found: &Sight) -> Option<Verdict> {
     Some(match found {
-        Found::Compliant => Verdict::compliant("good").detail("all is well"),
-        Found::Excluded => excluded("EXCLUDED_KEYS names this key"),
-        Found::Bad(severity, reason) | Found::Tagged(severity, reason, _) => {
+        Sight::Compliant => Verdict::compliant("good").detail("all is well"),
+        Sight::Excluded => excluded("EXCLUDED_KEYS names this key"),
+        Sight::Bad(severity, reason) | Sight::Tagged(severity, reason, _) => {
             Verdict::non_compliant(reason).severity(*severity).detail(format!("it is {reason}"))
         }
-        Found::Unknown(reason) => Verdict { reason, ..not_found("not known") },
-        Found::InTransition => Verdict { reason: "key_in_transition", ..not_found("not yet") },
-        Found::NotFound => not_found("no such key"),
-        Found::Absent | Found::NotReached => return None,
+        Sight::Unknown(reason) => Verdict { reason, ..not_found("not known") },
+        Sight::InTransition => Verdict { reason: "key_in_transition", ..not_found("not yet") },
+        Sight::NotFound => not_found("no such key"),
+        Sight::Absent | Sight::NotReached => return None,
     })
 }
 
@@ -64,7 +64,7 @@ type Heard = (Change, usize, Compliance);
 
 /// One run, cut off after so many writes and messages if `steps` says so.
 struct Day<'a> {
-    found: &'a [Found],
+    found: &'a [Sight],
     now: Timestamp,
     scoped: bool,
 }
@@ -82,14 +82,14 @@ fn report(day: &Day<'_>, ledger: &mut Ledger) -> Report {
     for (n, found) in day.found.iter().enumerate() {
         let Some(verdict) = verdict(found) else { continue };
         let tags = match found {
-            Found::Tagged(_, _, tag) => BTreeMap::from([("c".to_owned(), tag.clone())]),
+            Sight::Tagged(_, _, tag) => BTreeMap::from([("c".to_owned(), tag.clone())]),
             _ => BTreeMap::new(),
         };
         let verdicts = [verdict];
         ledger.saw(&key(n).arn, CONTROLS, &verdicts);
         report.add(&key(n), CONTROLS, verdicts, Some(&tags));
     }
-    if !day.scoped && !day.found.contains(&Found::NotReached) {
+    if !day.scoped && !day.found.contains(&Sight::NotReached) {
         ledger.saw_every_key();
     }
     report.close(&BTreeMap::new());
@@ -142,21 +142,19 @@ fn run(table: &mut Table, day: &Day<'_>, mut steps: usize) -> Told {
 }
 
 const WHOLE: usize = usize::MAX;
-const BAD: Found = Found::Bad(Severity::Medium, "off");
+const BAD: Sight = Sight::Bad(Severity::Medium, "off");
 const N: Compliance = Compliance::NonCompliant;
 const I: Compliance = Compliance::InsufficientData;
 
 /// Plays one key's days and compares what is heard on each with what should be.
-fn play(days: &[(Found, &[(Change, Compliance)])]) -> Table {
+fn play(days: &[(Sight, &[(Change, Compliance)])]) -> Table {
     let mut table = Table::default();
-    for (n, (found, expected)) in days.iter().enumerate() {
-        let told = run(&mut table, &Day { found: &[found.clone()], now: day(n as i64), scoped: false }, WHOLE);
+    for (n, (found, expected)) in (0..).zip(days) {
+        let today = Day { found: std::slice::from_ref(found), now: day(n), scoped: false };
+        let told = run(&mut table, &today, WHOLE);
         let heard: Vec<_> = told.heard.iter().map(|(change, _, compliance)| (*change, *compliance)).collect();
         assert_eq!(heard, *expected, "day {n}: {found:?}");
-        assert_eq!(
-            run(&mut table, &Day { found: &[found.clone()], now: day(n as i64), scoped: false }, WHOLE).heard,
-            []
-        );
+        assert_eq!(run(&mut table, &today, WHOLE).heard, []);
     }
     table
 }
@@ -164,7 +162,7 @@ fn play(days: &[(Found, &[(Change, Compliance)])]) -> Table {
 #[test]
 fn a_finding_appears_and_is_resolved_and_its_story_is_kept() {
     use Change::{New, Resolved};
-    let table = play(&[(BAD, &[(New, N)]), (BAD, &[]), (Found::Compliant, &[(Resolved, N)]), (Found::Compliant, &[])]);
+    let table = play(&[(BAD, &[(New, N)]), (BAD, &[]), (Sight::Compliant, &[(Resolved, N)]), (Sight::Compliant, &[])]);
     assert!(table.open.is_empty());
     let [past] = table.past.as_slice() else { panic!("{:?}", table.past) };
     let story: Vec<_> = past.story.iter().map(|entry| (entry.at, entry.step, entry.reason.as_str())).collect();
@@ -175,20 +173,20 @@ fn a_finding_appears_and_is_resolved_and_its_story_is_kept() {
 #[test]
 fn a_rising_severity_and_another_reason_are_worse_and_a_falling_severity_is_silent() {
     use Change::{New, Worsened};
-    let bad = |severity| Found::Bad(severity, "expires");
+    let bad = |severity| Sight::Bad(severity, "expires");
     play(&[
         (bad(Severity::High), &[(New, N)]),
         (bad(Severity::Critical), &[(Worsened, N)]),
         (bad(Severity::Medium), &[]),
         (bad(Severity::High), &[(Worsened, N)]),
-        (Found::Bad(Severity::Low, "other"), &[(Worsened, N)]),
+        (Sight::Bad(Severity::Low, "other"), &[(Worsened, N)]),
     ]);
 }
 
 #[test]
 fn an_unchanged_finding_is_told_again_after_the_interval() {
     use Change::{New, Reminder, Worsened};
-    let critical = Found::Bad(Severity::Critical, "off");
+    let critical = Sight::Bad(Severity::Critical, "off");
     let quiet = (BAD, &[][..]);
     play(&[
         (BAD, &[(New, N)]),
@@ -221,21 +219,21 @@ fn what_is_not_known_is_a_finding_of_its_own_and_leaves_the_hidden_one_alone() {
     use Change::{New, Resolved, Worsened};
     play(&[
         (BAD, &[(New, N)]),
-        (Found::Unknown("access_denied"), &[(New, I)]),
-        (Found::Unknown("throttled"), &[(Worsened, I)]),
-        (Found::InTransition, &[]),
+        (Sight::Unknown("access_denied"), &[(New, I)]),
+        (Sight::Unknown("throttled"), &[(Worsened, I)]),
+        (Sight::InTransition, &[]),
         (BAD, &[(Resolved, I)]),
-        (Found::Unknown("timeout"), &[(New, I)]),
-        (Found::Compliant, &[(Resolved, N), (Resolved, I)]),
+        (Sight::Unknown("timeout"), &[(New, I)]),
+        (Sight::Compliant, &[(Resolved, N), (Resolved, I)]),
     ]);
 }
 
 #[test]
 fn a_key_that_is_gone_resolves_its_findings() {
     use Change::{New, Resolved};
-    play(&[(BAD, &[(New, N)]), (Found::Absent, &[(Resolved, N)])]);
-    play(&[(BAD, &[(New, N)]), (Found::NotFound, &[(New, I), (Resolved, N)]), (Found::Absent, &[(Resolved, I)])]);
-    play(&[(BAD, &[(New, N)]), (Found::Excluded, &[(Resolved, N)])]);
+    play(&[(BAD, &[(New, N)]), (Sight::Absent, &[(Resolved, N)])]);
+    play(&[(BAD, &[(New, N)]), (Sight::NotFound, &[(New, I), (Resolved, N)]), (Sight::Absent, &[(Resolved, I)])]);
+    play(&[(BAD, &[(New, N)]), (Sight::Excluded, &[(Resolved, N)])]);
 }
 
 #[test]
@@ -243,7 +241,7 @@ fn what_was_not_seen_is_not_resolved() {
     let mut table = Table::default();
     run(&mut table, &Day { found: &[BAD, BAD], now: day(0), scoped: false }, WHOLE);
     let open = table.open.clone();
-    for (found, scoped) in [([Found::NotReached, BAD], false), ([Found::Absent, BAD], true)] {
+    for (found, scoped) in [([Sight::NotReached, BAD], false), ([Sight::Absent, BAD], true)] {
         let told = run(&mut table, &Day { found: &found, now: day(1), scoped }, WHOLE);
         assert_eq!((told.heard, told.writes_before), (vec![], 0), "{found:?}");
         assert_eq!(table.open, open);
@@ -252,20 +250,20 @@ fn what_was_not_seen_is_not_resolved() {
 
 #[test]
 fn an_exemption_is_told_once_and_brings_its_finding_back_when_it_ends() {
+    use Change::{New, Resolved};
+    use State::{Expired, InEffect, Malformed};
     let tag = |until: &str| format!("until={until} owner=ana reason=moves away");
-    let with = |tag: String| Found::Tagged(Severity::Medium, "off", tag);
+    let with = |tag: String| Sight::Tagged(Severity::Medium, "off", tag);
     let mut table = Table::default();
-    let mut play = |n: i64, found: Found| {
+    let mut play = |n: i64, found: Sight| {
         let told = run(&mut table, &Day { found: &[found], now: day(n), scoped: false }, WHOLE);
         (told.heard.into_iter().map(|(change, ..)| change).collect::<Vec<_>>(), told.exemptions)
     };
-    use Change::{New, Resolved};
-    use State::{Expired, InEffect, Malformed};
     assert_eq!(play(0, with(tag("2026-11-25"))), (vec![], vec![(0, InEffect)]));
     assert_eq!(play(1, with(tag("2026-11-25"))), (vec![], vec![]));
     // A longer one is a new one: nobody can silence a key unseen.
     assert_eq!(play(2, with(tag("2026-11-26"))), (vec![], vec![(0, InEffect)]));
-    assert_eq!(play(3, Found::Tagged(Severity::High, "worse", tag("2026-11-26"))), (vec![], vec![]));
+    assert_eq!(play(3, Sight::Tagged(Severity::High, "worse", tag("2026-11-26"))), (vec![], vec![]));
     assert_eq!(play(4, with(tag("2026-11-26"))), (vec![New], vec![(0, Expired)]));
     assert_eq!(play(5, with(tag("2026-11-26"))), (vec![], vec![]));
     assert_eq!(play(6, with("for ever".into())), (vec![], vec![(0, Malformed)]));
@@ -274,10 +272,10 @@ fn an_exemption_is_told_once_and_brings_its_finding_back_when_it_ends() {
     assert_eq!(play(30, with(tag("2026-12-31"))), (vec![], vec![]));
     // The tag is gone.
     assert_eq!(play(31, BAD), (vec![New], vec![]));
-    assert_eq!(play(32, Found::Compliant), (vec![Resolved], vec![]));
+    assert_eq!(play(32, Sight::Compliant), (vec![Resolved], vec![]));
     // Exempt from the start to the end: nobody heard of it, so nobody hears that it is no more.
     assert_eq!(play(33, with(tag("2026-12-31"))), (vec![], vec![(0, InEffect)]));
-    assert_eq!(play(34, Found::Compliant), (vec![], vec![]));
+    assert_eq!(play(34, Sight::Compliant), (vec![], vec![]));
     assert_eq!((table.open.len(), table.past.len()), (0, 2));
 }
 
@@ -286,7 +284,7 @@ fn a_finding_that_becomes_critical_ends_a_longer_exemption() {
     let tag = || "until=2027-06-30 owner=ana reason=moves away".to_owned();
     let mut table = Table::default();
     let mut play = |n: i64, severity| {
-        let found = [Found::Tagged(severity, "expires", tag())];
+        let found = [Sight::Tagged(severity, "expires", tag())];
         let told = run(&mut table, &Day { found: &found, now: day(n), scoped: false }, WHOLE);
         (told.heard, told.exemptions)
     };
@@ -297,7 +295,7 @@ fn a_finding_that_becomes_critical_ends_a_longer_exemption() {
 
 #[test]
 fn an_exemption_whose_tag_cannot_be_read_stands_as_it_was_last_read() {
-    let found = [Found::Tagged(Severity::Medium, "off", "until=2026-11-25 owner=ana reason=moves away".into())];
+    let found = [Sight::Tagged(Severity::Medium, "off", "until=2026-11-25 owner=ana reason=moves away".into())];
     let mut table = Table::default();
     run(&mut table, &Day { found: &found, now: day(0), scoped: false }, WHOLE);
     for (n, news) in [(1, 0), (2, 0), (3, 1)] {
@@ -318,9 +316,9 @@ fn a_change_that_may_not_have_been_told_is_told_by_the_next_run_whatever_it_is_f
     assert_eq!(run(&mut table, &Day { found: &found, now: day(0), scoped: false }, 3).heard, []);
     for (after, expected) in [
         ([BAD, BAD], vec![(Change::New, 0, N), (Change::New, 1, N)]),
-        ([Found::NotReached, Found::NotReached], vec![(Change::New, 0, N), (Change::New, 1, N)]),
-        ([Found::Compliant, BAD], vec![(Change::Resolved, 0, N), (Change::New, 1, N)]),
-        ([Found::Unknown("timeout"), BAD], vec![(Change::New, 0, I), (Change::New, 0, N), (Change::New, 1, N)]),
+        ([Sight::NotReached, Sight::NotReached], vec![(Change::New, 0, N), (Change::New, 1, N)]),
+        ([Sight::Compliant, BAD], vec![(Change::Resolved, 0, N), (Change::New, 1, N)]),
+        ([Sight::Unknown("timeout"), BAD], vec![(Change::New, 0, I), (Change::New, 0, N), (Change::New, 1, N)]),
     ] {
         let told = run(&mut table.clone(), &Day { found: &after, now: day(1), scoped: false }, WHOLE);
         let mut heard = told.heard;
@@ -333,7 +331,7 @@ fn a_change_that_may_not_have_been_told_is_told_by_the_next_run_whatever_it_is_f
 fn a_finding_that_comes_back_before_its_end_was_told_is_new() {
     let mut table = Table::default();
     run(&mut table, &Day { found: &[BAD], now: day(0), scoped: false }, WHOLE);
-    assert_eq!(run(&mut table, &Day { found: &[Found::Compliant], now: day(1), scoped: false }, 2).heard, []);
+    assert_eq!(run(&mut table, &Day { found: &[Sight::Compliant], now: day(1), scoped: false }, 2).heard, []);
     let told = run(&mut table, &Day { found: &[BAD], now: day(2), scoped: false }, WHOLE);
     assert_eq!(told.heard, [(Change::New, 0, N)]);
     assert_eq!(table.open.values().next().unwrap().first_seen, day(2));
@@ -343,7 +341,7 @@ fn a_finding_that_comes_back_before_its_end_was_told_is_new() {
 fn a_story_keeps_its_last_hundred_steps() {
     let mut table = Table::default();
     for n in 0..150 {
-        let found = [Found::Bad(Severity::Low, if n % 2 == 0 { "a" } else { "b" })];
+        let found = [Sight::Bad(Severity::Low, if n % 2 == 0 { "a" } else { "b" })];
         run(&mut table, &Day { found: &found, now: day(n), scoped: false }, WHOLE);
     }
     let story = &table.open.values().next().unwrap().story;
@@ -352,7 +350,7 @@ fn a_story_keeps_its_last_hundred_steps() {
 
 #[test]
 fn a_record_survives_its_way_through_json() {
-    let found = [Found::Tagged(Severity::High, "off", "for ever".into())];
+    let found = [Sight::Tagged(Severity::High, "off", "for ever".into())];
     let mut table = Table::default();
     run(&mut table, &Day { found: &found, now: day(0), scoped: false }, 2);
     for record in table.open.values() {
@@ -371,18 +369,18 @@ struct Open {
 }
 
 /// What the team should hear on a day on which nothing goes wrong.
-fn should_hear(open: &mut BTreeMap<(usize, Compliance), Open>, found: &[Found], today: i64) -> BTreeSet<Heard> {
+fn should_hear(open: &mut BTreeMap<(usize, Compliance), Open>, found: &[Sight], today: i64) -> BTreeSet<Heard> {
     let mut heard = BTreeSet::new();
-    let complete = !found.contains(&Found::NotReached);
+    let complete = !found.contains(&Sight::NotReached);
     for (key, found) in found.iter().enumerate() {
         let (now, other) = match found {
-            Found::Bad(severity, reason) => (Some((N, *severity, *reason, false)), Some(I)),
-            Found::Tagged(severity, reason, tag) => (Some((N, *severity, *reason, tag.starts_with("until"))), Some(I)),
-            Found::Unknown(reason) => (Some((I, Severity::Medium, *reason, false)), None),
-            Found::NotFound => (Some((I, Severity::Medium, "not_found", false)), Some(N)),
-            Found::InTransition | Found::NotReached => continue,
-            Found::Absent if !complete => continue,
-            Found::Compliant | Found::Excluded | Found::Absent => {
+            Sight::Bad(severity, reason) => (Some((N, *severity, *reason, false)), Some(I)),
+            Sight::Tagged(severity, reason, tag) => (Some((N, *severity, *reason, tag.starts_with("until"))), Some(I)),
+            Sight::Unknown(reason) => (Some((I, Severity::Medium, *reason, false)), None),
+            Sight::NotFound => (Some((I, Severity::Medium, "not_found", false)), Some(N)),
+            Sight::InTransition | Sight::NotReached => continue,
+            Sight::Absent if !complete => continue,
+            Sight::Compliant | Sight::Excluded | Sight::Absent => {
                 for compliance in [N, I] {
                     if open.remove(&(key, compliance)).is_some_and(|it| it.told_on.is_some()) {
                         heard.insert((Change::Resolved, key, compliance));
@@ -412,27 +410,27 @@ fn should_hear(open: &mut BTreeMap<(usize, Compliance), Open>, found: &[Found], 
     heard
 }
 
-fn any_found() -> impl Strategy<Value = Found> {
+fn any_sight() -> impl Strategy<Value = Sight> {
     let severity = prop_oneof![Just(Severity::Low), Just(Severity::High)];
     let reason = prop_oneof![4 => Just("off"), 1 => Just("late")];
     let tag = prop_oneof![Just("until=2036-01-01 owner=ana reason=x".to_owned()), Just("for ever".to_owned())];
     prop_oneof![
         6 => Just(BAD),
-        2 => (severity.clone(), reason.clone()).prop_map(|(severity, reason)| Found::Bad(severity, reason)),
-        2 => (severity, reason, tag).prop_map(|(severity, reason, tag)| Found::Tagged(severity, reason, tag)),
-        3 => Just(Found::Compliant),
-        1 => Just(Found::Excluded),
-        2 => prop_oneof![Just("access_denied"), Just("timeout")].prop_map(Found::Unknown),
-        1 => Just(Found::InTransition),
-        1 => Just(Found::NotFound),
-        1 => Just(Found::Absent),
-        1 => Just(Found::NotReached),
+        2 => (severity.clone(), reason.clone()).prop_map(|(severity, reason)| Sight::Bad(severity, reason)),
+        2 => (severity, reason, tag).prop_map(|(severity, reason, tag)| Sight::Tagged(severity, reason, tag)),
+        3 => Just(Sight::Compliant),
+        1 => Just(Sight::Excluded),
+        2 => prop_oneof![Just("access_denied"), Just("timeout")].prop_map(Sight::Unknown),
+        1 => Just(Sight::InTransition),
+        1 => Just(Sight::NotFound),
+        1 => Just(Sight::Absent),
+        1 => Just(Sight::NotReached),
     ]
 }
 
-fn any_days() -> impl Strategy<Value = Vec<Vec<Found>>> {
-    let a_key = || prop::collection::vec((any_found(), 1..9_usize), 4..12);
-    let days = |spans: Vec<(Found, usize)>| -> Vec<Found> {
+fn any_days() -> impl Strategy<Value = Vec<Vec<Sight>>> {
+    let a_key = || prop::collection::vec((any_sight(), 1..9_usize), 4..12);
+    let days = |spans: Vec<(Sight, usize)>| -> Vec<Sight> {
         spans.into_iter().flat_map(|(found, days)| std::iter::repeat_n(found, days)).take(30).collect()
     };
     prop::collection::vec(a_key().prop_map(days), 1..4).prop_map(|keys| {
