@@ -12,9 +12,28 @@ import local_aws
 import template
 from local_aws import ROOT, LocalAws, Subscriber, built_template, quick_binaries
 
-ROTATION, AGE = "rotation-checker", "key-age-checker"
+ROTATION, AGE, HEALTH = "rotation-checker", "key-age-checker", "health-prober"
 EVENTS = ROOT / "events"
 TRAIL = "trail"
+KINDS = ("new", "worsened", "resolved", "reminder", "exemptions")
+
+# What is wrong in the fleet: key, control, reason, severity.
+FINDINGS = {
+    ROTATION: {
+        ("alias/payments", "rotation-enabled", "rotation_disabled", "MEDIUM"),
+        ("alias/customers", "rotation-enabled", "rotation_disabled", "MEDIUM"),
+        ("alias/archive", "rotation-period", "period_too_long", "LOW"),
+    },
+    AGE: {
+        ("alias/partner-exchange", "imported-material-expiry", "material_expiring", "CRITICAL"),
+        ("alias/card-vault", "imported-material-expiry", "material_expiring", "HIGH"),
+    },
+    HEALTH: {
+        ("alias/leaving", "pending-deletion", "scheduled_for_deletion", "CRITICAL"),
+        ("alias/retired", "key-usable", "key_disabled", "MEDIUM"),
+        ("alias/not-yet", "key-usable", "no_key_material", "MEDIUM"),
+    },
+}
 
 
 def event(name, function=ROTATION):
@@ -27,6 +46,7 @@ class Deployment:
     def __init__(self, aws):
         self.aws = aws
         self.keys = fleet.create(aws)
+        self.keys["alias/archive"].health = fleet.TRIED_OUT  # by the parameter ProbeKeys
         # The deployment must be done, and the queues be there, before it fires.
         self.fires_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=30)
         self.template = built_template(aws.directory, quick_binaries())
@@ -40,6 +60,7 @@ class Deployment:
             "ProvisionKeys": "true",
             "ApplicationName": "shop",
             "UsageAlarmThreshold": 1000,  # the local AWS has no anomaly detection
+            "ProbeKeys": self.keys["alias/archive"].arn,
         }
         self.outputs = aws.deploy(self.template, **self.parameters)
         topic = self.outputs["AlertTopicArn"]
@@ -117,7 +138,7 @@ def deployment():
     with LocalAws(ROOT / ".local/e2e.log") as aws:
         deployment = Deployment(aws)
         # Waited for here, so that no test meets an alert that it did not cause.
-        alerts = deployment.alerts(wait=60, least=2)
+        alerts = deployment.alerts(wait=60, least=len(FINDINGS))
         deployment.scheduled = {json.loads(alert["Message"])["function"]: alert for alert in alerts}
         assert len(alerts) == len(deployment.scheduled)
         yield deployment
@@ -131,3 +152,37 @@ def quiet(deployment):
         while subscriber.receive(0):
             pass
     return deployment
+
+
+def run(deployment, function=ROTATION):
+    """A day's run: its response, and what its one alert tells: keys and controls by kind, empty if there was none."""
+    response = deployment.invoke(event("empty", function), function)
+    alerts = deployment.alerts(5 if response["alerts"]["messages_published"] else 0)
+    assert len(alerts) == response["alerts"]["messages_published"]
+    told = {}
+    for alert in alerts:
+        message = json.loads(alert["Message"])
+        told = {kind: {(each["key_arn"], each["control"]) for each in message[kind]} for kind in KINDS if message[kind]}
+    counts = {kind: len(told.get(kind, ())) for kind in KINDS[:-1]}
+    assert {kind: response["alerts"][kind] for kind in counts} == counts
+    return response, told
+
+
+@pytest.fixture
+def known(quiet):
+    """A deployment whose team knows of all that is wrong when the test begins."""
+    for function in FINDINGS:
+        response, told = run(quiet, function)
+        assert told == {"new": {(each["key_arn"], each["control"]) for each in response["findings"]}}
+        assert len(told["new"]) == len(FINDINGS[function])
+    return quiet
+
+
+@contextlib.contextmanager
+def rotation_off(deployment, alias):
+    kms, arn = deployment.aws.client("kms"), deployment.keys[alias].arn
+    kms.disable_key_rotation(KeyId=arn)
+    try:
+        yield (arn, "rotation-enabled")
+    finally:
+        kms.enable_key_rotation(KeyId=arn)

@@ -8,11 +8,23 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
 PRIMARY_REGION = "eu-west-1"
+REPLICA_REGIONS = (PRIMARY_REGION, "us-west-2")
 
 CONTROLS = {
     "rotation-checker": ("rotation-enabled", "rotation-period", "rotation-overdue"),
     "key-age-checker": ("key-material-age", "imported-material-expiry"),
+    "health-prober": (
+        "pending-deletion",
+        "key-usable",
+        "round-trip",
+        "replica-health",
+        "replica-coverage",
+        "replica-policy-drift",
+        "key-store-connected",
+    ),
 }
+# A key that says so may be tried out.
+PROBE = {"TagKey": "kms-compliance/probe", "TagValue": "true"}
 
 
 def not_applicable(reason, controls=3):
@@ -36,6 +48,21 @@ def aged(age, expiry=YOUNG[1]):
     return (age, expiry)
 
 
+def health(usable=("COMPLIANT", "enabled"), trip=("NOT_APPLICABLE", "not_selected"), leaving=False, primary=False):
+    replicas = [("COMPLIANT", "replicas_healthy"), ("NOT_APPLICABLE", "not_required"), ("COMPLIANT", "same_policy")]
+    return (
+        ("NON_COMPLIANT", "scheduled_for_deletion") if leaving else ("COMPLIANT", "not_scheduled"),
+        usable,
+        trip,
+        *(replicas if primary else not_applicable("not_a_primary")),
+        ("NOT_APPLICABLE", "no_custom_key_store"),
+    )
+
+
+HEALTHY = health()
+TRIED_OUT = health(trip=("COMPLIANT", "round_trip_ok"))
+
+
 @dataclasses.dataclass
 class Key:
     alias: str
@@ -43,10 +70,11 @@ class Key:
     rotation: tuple  # of (compliance, reason), in the order of CONTROLS
     age: tuple
     arn: str = ""
+    health: tuple = HEALTHY
 
     @property
     def verdicts(self):
-        return {"rotation-checker": self.rotation, "key-age-checker": self.age}
+        return {"rotation-checker": self.rotation, "key-age-checker": self.age, "health-prober": self.health}
 
     @property
     def rotatable(self):
@@ -59,27 +87,32 @@ def create(aws):
     kms = aws.client("kms")
     keys = {}
 
-    def key(alias, what, rotation, age=YOUNG, **parameters):
-        arn = kms.create_key(Description=what, **parameters)["KeyMetadata"]["Arn"]
+    def key(alias, what, rotation, age=YOUNG, health=HEALTHY, **parameters):
+        tags = [PROBE] if ("COMPLIANT", "round_trip_ok") in health else []
+        arn = kms.create_key(Description=what, Tags=tags, **parameters)["KeyMetadata"]["Arn"]
         kms.create_alias(AliasName=alias, TargetKeyId=arn)
-        keys[alias] = Key(alias, what, rotation, age, arn)
+        keys[alias] = Key(alias, what, rotation, age, arn, health)
         return arn
 
     key("alias/payments", "symmetric, rotation off", OFF)
-    arn = key("alias/backups", "symmetric, rotation on, every 365 days", COMPLIANT)
+    arn = key("alias/backups", "symmetric, rotation on, every 365 days", COMPLIANT, health=TRIED_OUT)
     kms.enable_key_rotation(KeyId=arn)
     arn = key("alias/archive", "symmetric, rotation on, every 730 days", TOO_SLOW)
     kms.enable_key_rotation(KeyId=arn, RotationPeriodInDays=730)
     asymmetric = not_applicable("asymmetric_key")
-    key("alias/invoice-signing", "asymmetric, RSA 2048", asymmetric, KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")
+    signs = {"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}
+    key("alias/invoice-signing", "asymmetric, RSA 2048, signs", asymmetric, health=TRIED_OUT, **signs)
+    encrypts = {"KeySpec": "RSA_2048", "KeyUsage": "ENCRYPT_DECRYPT"}
+    key("alias/inbox", "asymmetric, RSA 2048, encrypts", asymmetric, health=TRIED_OUT, **encrypts)
     hmac = not_applicable("hmac_key")
-    key("alias/session-tokens", "HMAC", hmac, KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")
-    arn = key(
-        "alias/retired", "symmetric, disabled", not_applicable("key_disabled"), aged(("NOT_APPLICABLE", "key_disabled"))
-    )
+    key("alias/session-tokens", "HMAC", hmac, health=TRIED_OUT, KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")
+    disabled = not_applicable("key_disabled")
+    unusable = health(usable=("NON_COMPLIANT", "key_disabled"))
+    arn = key("alias/retired", "symmetric, disabled", disabled, aged(disabled[0]), unusable)
     kms.disable_key(KeyId=arn)
     leaving = not_applicable("pending_deletion")
-    arn = key("alias/leaving", "symmetric, pending deletion", leaving, aged(leaving[0]))
+    gone_soon = health(usable=leaving[0], leaving=True)
+    arn = key("alias/leaving", "symmetric, pending deletion", leaving, aged(leaving[0]), gone_soon)
     kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
 
     def imported(alias, what, age, expires_in):
@@ -94,7 +127,8 @@ def create(aws):
     imported("alias/ledger", "does not expire", aged(YOUNG[0], ("COMPLIANT", "does_not_expire")), None)
     empty = not_applicable("no_key_material", 2)
     byok = not_applicable("imported_key_material")
-    key("alias/not-yet", "waits for its material to be imported", byok, empty, Origin="EXTERNAL")
+    unusable = health(usable=("NON_COMPLIANT", "no_key_material"))
+    key("alias/not-yet", "waits for its material to be imported", byok, empty, unusable, Origin="EXTERNAL")
 
     # A multi-Region pair: the checkers see the replica; rotation can be set at the primary only.
     primary = aws.client("kms", region=PRIMARY_REGION)
@@ -104,20 +138,25 @@ def create(aws):
     kms.create_alias(AliasName="alias/customers", TargetKeyId=arn)
     replica = aged(("NOT_APPLICABLE", "judged_at_primary"))
     keys["alias/customers"] = Key("alias/customers", "replica of a multi-Region key, rotation off", OFF, replica, arn)
-    arn = key("alias/sessions", "multi-Region primary, rotation on", COMPLIANT, MultiRegion=True)
+    both_ways = health(trip=("COMPLIANT", "round_trip_ok"), primary=True)
+    arn = key("alias/sessions", "multi-Region primary, rotation on", COMPLIANT, health=both_ways, MultiRegion=True)
     kms.enable_key_rotation(KeyId=arn)
-    kms.replicate_key(KeyId=arn, ReplicaRegion=PRIMARY_REGION)
+    for region in REPLICA_REGIONS:
+        kms.replicate_key(KeyId=arn, ReplicaRegion=region, Tags=[PROBE])
     return keys
 
 
 def mend(aws, keys):
     """Mends a key for each function; returns what it resolves: by function, as `findings`."""
-    kms, payments, vault = aws.client("kms"), keys["alias/payments"], keys["alias/card-vault"]
+    kms = aws.client("kms")
+    payments, vault, empty = (keys[f"alias/{name}"] for name in ("payments", "card-vault", "not-yet"))
     kms.enable_key_rotation(KeyId=payments.arn)
     import_material(kms, vault.arn, None)
+    import_material(kms, empty.arn, None)
     return {
         "rotation-checker": findings([payments], "rotation-checker"),
         "key-age-checker": findings([vault], "key-age-checker"),
+        "health-prober": findings([empty], "health-prober"),
     }
 
 

@@ -154,7 +154,7 @@ class LocalAws:
             "MAILBOX": str(self.mailbox),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        command = [sys.executable, str(pathlib.Path(__file__).with_name("ministack_with_mail.py"))]
+        command = [sys.executable, str(pathlib.Path(__file__).with_name("local_ministack.py"))]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,

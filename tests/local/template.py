@@ -26,13 +26,17 @@ def properties(resources, logical_id):
 
 
 def statements(resources, role):
-    """What a role allows: its one policy, without the statements' names."""
+    """What a role allows: its one policy, without the statements' names; `If` is the condition that one depends on."""
     (policy,) = properties(resources, role)["Policies"]
     assert "ManagedPolicyArns" not in properties(resources, role)
-    return [
-        {name: value for name, value in statement.items() if name != "Sid"}
-        for statement in policy["PolicyDocument"]["Statement"]
-    ]
+    found = []
+    for statement in policy["PolicyDocument"]["Statement"]:
+        if "Fn::If" in statement:
+            condition, statement, otherwise = statement["Fn::If"]
+            assert otherwise == {"Ref": "AWS::NoValue"}
+            statement = statement | {"If": condition}
+        found.append({name: value for name, value in statement.items() if name != "Sid"})
+    return found
 
 
 def arn_of(logical_id):

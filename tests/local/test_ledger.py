@@ -6,48 +6,14 @@ import datetime
 import json
 
 import pytest
+from botocore.exceptions import ClientError
 
 import fleet
-from conftest import AGE, ROTATION, event
+from conftest import AGE, FINDINGS, ROTATION, event, rotation_off, run
 from local_aws import REGION
-from test_deployed import ACCOUNT, FINDINGS, without
+from test_deployed import ACCOUNT, as_role, without
 
-KINDS = ("new", "worsened", "resolved", "reminder", "exemptions")
 TABLE_ACTIONS = ("Query", "PutItem", "BatchWriteItem")
-
-
-def run(deployment, function=ROTATION):
-    """A day's run: its response, and what its one alert tells: keys and controls by kind, empty if there was none."""
-    response = deployment.invoke(event("empty", function), function)
-    alerts = deployment.alerts(5 if response["alerts"]["messages_published"] else 0)
-    assert len(alerts) == response["alerts"]["messages_published"]
-    told = {}
-    for alert in alerts:
-        message = json.loads(alert["Message"])
-        told = {kind: {(each["key_arn"], each["control"]) for each in message[kind]} for kind in KINDS if message[kind]}
-    counts = {kind: len(told.get(kind, ())) for kind in KINDS[:-1]}
-    assert {kind: response["alerts"][kind] for kind in counts} == counts
-    return response, told
-
-
-@pytest.fixture
-def known(quiet):
-    """A deployment whose team knows of all that is wrong when the test begins."""
-    for function in (ROTATION, AGE):
-        response, told = run(quiet, function)
-        assert told == {"new": {(each["key_arn"], each["control"]) for each in response["findings"]}}
-        assert len(told["new"]) == len(FINDINGS[function])
-    return quiet
-
-
-@contextlib.contextmanager
-def rotation_off(deployment, alias):
-    kms, arn = deployment.aws.client("kms"), deployment.keys[alias].arn
-    kms.disable_key_rotation(KeyId=arn)
-    try:
-        yield (arn, "rotation-enabled")
-    finally:
-        kms.enable_key_rotation(KeyId=arn)
 
 
 @contextlib.contextmanager
@@ -213,4 +179,30 @@ def test_two_runs_at_once_and_the_same_event_twice_alert_once(known):
 
 def test_each_function_keeps_to_its_own_part_of_the_table(known):
     parts = {item["pk"]["S"] for item in known.ledger()}
-    assert parts == {f"{ACCOUNT}#{REGION}#{function}" for function in (ROTATION, AGE)}
+    assert parts == {part_of(function) for function in FINDINGS}
+
+
+def part_of(function):
+    return f"{ACCOUNT}#{REGION}#{function}"
+
+
+def test_its_role_lets_a_function_reach_no_other_part_and_no_other_table(known):
+    dynamodb = as_role(known, known.physical_id("RotationCheckerRole"), "dynamodb")
+    table, item = known.outputs["FindingsTableName"], {"sk": {"S": "test"}}
+
+    def requests(part):
+        pk = {"S": part}
+        put = {"PutRequest": {"Item": {"pk": pk, **item}}}
+        query = {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": pk}}
+        return [
+            lambda: dynamodb.put_item(TableName=table, Item={"pk": pk, **item}),
+            lambda: dynamodb.batch_write_item(RequestItems={table: [put]}),
+            lambda: dynamodb.query(TableName=table, **query),
+            lambda: dynamodb.delete_item(TableName=table, Key={"pk": pk, **item}),
+        ]
+
+    for request in requests(part_of(ROTATION)):
+        request()
+    for refused in (*requests(part_of(AGE)), lambda: dynamodb.scan(TableName=table), dynamodb.list_tables):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            refused()

@@ -6,11 +6,14 @@ import re
 import pytest
 import tomlkit
 
+import key_events
 from local_aws import ROOT, functions, read_template
 from template import ACCOUNT, ALARMS_ONLY, OWNER, arn_of, of_type, properties, statements
 
 APPLICATION_ROLES = {"ApplicationRole", "DatabaseAdminRole", "BackupAdminRole"}
 FUNCTIONS = functions(read_template())
+# Those that look into events of keys too.
+LISTENERS = {function: FUNCTIONS[function] for function in key_events.RULES}
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
 
 
@@ -30,23 +33,33 @@ def partition_of(function):
 # ---- Permissions -----------------------------------------------------------------------------------------------------
 
 
+# These know no narrower resource.
+LISTING = {"DescribeCustomKeyStores", "ListAliases", "ListKeys"}
+# What the prober does to keys that opted in, and no other function to any key.
+CRYPTING, SIGNING = {"Decrypt", "Encrypt"}, {"GenerateMac", "Sign", "Verify", "VerifyMac"}
+KEYS_HERE = {"Fn::Sub": "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/*"}
+REPLICAS_ANYWHERE = {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${AWS::AccountId}:key/mrk-*"}
+
+
 @every_function
 def test_the_functions_role_allows_exactly_its_calls(resources, function, logical_id):
     # The Rust tests hold this file against what the binaries really call.
     calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[function]
-    listing = {"ListKeys", "ListAliases"}
-    assert listing < set(calls["kms"]) and calls.keys() == {"dynamodb", "kms", "sns"} and calls["sns"] == ["Publish"]
+    assert calls.keys() == {"dynamodb", "kms", "sns"} and calls["sns"] == ["Publish"]
+    requests = set(calls["kms"])
+    prober = function == "health-prober"
+    assert requests >= {"ListAliases", "ListKeys"} and prober == (requests >= CRYPTING | SIGNING)
     allowed = statements(resources, f"{logical_id}Role")
     for statement in allowed[:2]:
         statement["Action"] = sorted(statement["Action"])
     assert allowed == [
-        # These two know no narrower resource.
-        {"Effect": "Allow", "Action": sorted(f"kms:{call}" for call in listing), "Resource": "*"},
+        {"Effect": "Allow", "Action": sorted(f"kms:{call}" for call in requests & LISTING), "Resource": "*"},
         {
             "Effect": "Allow",
-            "Action": sorted(f"kms:{call}" for call in set(calls["kms"]) - listing),
-            "Resource": {"Fn::Sub": "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/*"},
+            "Action": sorted(f"kms:{call}" for call in requests - LISTING - CRYPTING - SIGNING),
+            "Resource": [KEYS_HERE, REPLICAS_ANYWHERE] if prober else KEYS_HERE,
         },
+        *(use_of_keys() if prober else []),
         {
             "Effect": "Allow",
             "Action": [f"dynamodb:{call}" for call in calls["dynamodb"]],
@@ -66,10 +79,49 @@ def test_the_functions_role_allows_exactly_its_calls(resources, function, logica
             "Resource": arn_of(f"{logical_id}Logs"),
         },
         {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn_of("FailedRunQueue")},
+        *[
+            {
+                "Effect": "Allow",
+                "Action": ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"],
+                "Resource": arn_of(f"{logical_id}EventQueue"),
+            }
+            for _ in LISTENERS.keys() & {function}
+        ],
     ]
     (trust,) = properties(resources, f"{logical_id}Role")["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}
     assert properties(resources, logical_id)["Role"] == arn_of(f"{logical_id}Role")
+
+
+def use_of_keys():
+    """Tagged keys, then named ones: symmetric by the probe's context, key pairs by their algorithms, the others."""
+    tagged = {"aws:ResourceTag/kms-compliance/probe": "true"}
+    ways = (
+        (CRYPTING, {"kms:EncryptionContext:purpose": "kms-compliance-probe"}),
+        # None of them is SYMMETRIC_DEFAULT: it must not get by without the context.
+        (CRYPTING, {"kms:EncryptionAlgorithm": ["RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE"]}),
+        (SIGNING, {}),
+    )
+    for requests, condition in ways:
+        yield {
+            "Effect": "Allow",
+            "Action": sorted(f"kms:{request}" for request in requests),
+            "Resource": [KEYS_HERE, REPLICAS_ANYWHERE],
+            "Condition": {"StringEquals": tagged | condition},
+        }
+    for requests, condition in ways:
+        named = {
+            "Effect": "Allow",
+            "Action": sorted(f"kms:{request}" for request in requests),
+            "Resource": {"Fn::Split": [",", {"Ref": "ProbeKeys"}]},
+            "If": "HasProbeKeys",
+        }
+        yield named | ({"Condition": {"StringEquals": condition}} if condition else {})
+
+
+def test_keys_are_named_for_the_probe_on_request_alone(source):
+    assert source["Conditions"]["HasProbeKeys"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ProbeKeys"}, ""]}]}
+    assert source["Parameters"]["ProbeKeys"]["Default"] == ""
 
 
 @every_function
@@ -84,24 +136,26 @@ def test_the_schedules_role_allows_exactly_this(resources, function, logical_id)
 
 def test_no_function_and_no_schedule_may_change_a_key(resources):
     harmless = {
-        "kms:ListKeys",
-        "kms:ListAliases",
+        "kms:DescribeCustomKeyStores",
         "kms:DescribeKey",
+        "kms:GetKeyPolicy",
         "kms:GetKeyRotationStatus",
+        "kms:ListAliases",
         "kms:ListKeyRotations",
+        "kms:ListKeys",
         "kms:ListResourceTags",
     }
+    use = {f"kms:{call}" for call in CRYPTING | SIGNING}
     on_the_topics_key = {"kms:GenerateDataKey*", "kms:Decrypt"}
     monitor = {f"{each}{role}" for each in FUNCTIONS.values() for role in ("Role", "ScheduleRole")}
     assert set(of_type(resources, "AWS::IAM::Role")) == monitor | APPLICATION_ROLES
     assert not {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"} & {each["Type"] for each in resources.values()}
     for role in monitor:
-        for policy in properties(resources, role)["Policies"]:
-            for statement in policy["PolicyDocument"]["Statement"]:
-                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-                kms = {action for action in actions if action.startswith(("kms:", "*"))}
-                allowed = on_the_topics_key if statement["Resource"] == arn_of("AlertKey") else harmless
-                assert kms <= allowed
+        for statement in statements(resources, role):
+            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            kms = {action for action in actions if action.startswith(("kms:", "*"))}
+            allowed = on_the_topics_key if statement["Resource"] == arn_of("AlertKey") else harmless
+            assert kms <= (allowed | use if role == "HealthProberRole" else allowed)
 
 
 # ---- Alerts ----------------------------------------------------------------------------------------------------------
@@ -208,7 +262,12 @@ def test_a_run_that_fails_is_tried_twice_more_and_kept(resources, function, logi
 
 def test_queues_are_encrypted_and_keep_messages_as_long_as_can_be(resources):
     queues = of_type(resources, "AWS::SQS::Queue")
-    assert set(queues) == {"ScheduleDeadLetterQueue", "FailedRunQueue"}
+    assert set(queues) == {
+        "ScheduleDeadLetterQueue",
+        "FailedRunQueue",
+        "KeyEventDeadLetterQueue",
+        *(f"{LISTENERS[each]}EventQueue" for each in LISTENERS),
+    }
     for queue in queues.values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
         assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
@@ -248,6 +307,7 @@ def test_concurrency_is_not_reserved_unless_asked_for(resources, source, functio
     [
         ("rotation-checker", {"MAX_ROTATION_PERIOD_DAYS": "365", "ROTATION_GRACE_DAYS": "2"}),
         ("key-age-checker", {"MAX_KEY_AGE_DAYS": "365", "EXPIRY_WARNING_DAYS": "30"}),
+        ("health-prober", {"PROBE_KEYS": "", "REPLICA_REGIONS": ""}),
     ],
 )
 def test_every_setting_is_a_parameter_with_its_default(resources, source, function, settings):
@@ -267,6 +327,7 @@ def test_every_setting_is_a_parameter_with_its_default(resources, source, functi
 # ---- Parameters ------------------------------------------------------------------------------------------------------
 
 KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
+KEY_ARN = f"arn:aws:kms:us-east-1:123456789012:key/{KEY_ID}"
 
 
 @pytest.mark.parametrize(
@@ -275,7 +336,7 @@ KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
         ("KmsQuotaShare", ["0.2", "1", "1.0", ".5", "0.05", "0.001"], ["0", "0.0", "1.1", "2", "-1", "", "half", "."]),
         (
             "MonitoredKeys",
-            ["", "alias/payments", f"{KEY_ID}, arn:aws:kms:us-east-1:123456789012:key/{KEY_ID}", f"mrk-{KEY_ID}"],
+            ["", "alias/payments", f"{KEY_ID}, {KEY_ARN}", f"mrk-{KEY_ID}"],
             ["alias/a b", "alias/a,", ",alias/a", "alias/*", "alias/a;alias/b"],
         ),
         (
@@ -284,6 +345,16 @@ KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
             ["daily", "", "rate()"],
         ),
         ("ScheduleTimezone", ["UTC", "Europe/Berlin", "Etc/GMT+5"], ["", "Europe Berlin"]),
+        (
+            "ProbeKeys",
+            ["", KEY_ARN, f"{KEY_ARN},{KEY_ARN.replace('key/', 'key/mrk-')}"],
+            [KEY_ID, "alias/a", f"{KEY_ARN}, {KEY_ARN}", f"{KEY_ARN},", KEY_ARN.replace(KEY_ID, "*"), f"{KEY_ARN},*"],
+        ),
+        (
+            "ReplicaRegions",
+            ["", "eu-west-1", "eu-west-1, us-gov-east-1,ap-southeast-2"],
+            ["eu-west", "*", "eu-west-1,", "eu-west-1;us-east-1", "EU-WEST-1"],
+        ),
         ("NotificationEmail", ["", "team@example.com"], ["team", "team@example", "a b@example.com"]),
         (
             "PermissionsBoundaryArn",
@@ -337,9 +408,11 @@ def test_every_taggable_resource_is_tagged(resources):
         "AWS::KMS::Alias",
         "AWS::CloudWatch::Dashboard",
         "AWS::Lambda::EventInvokeConfig",
+        "AWS::Lambda::EventSourceMapping",  # SAM takes no tags for it
         "AWS::Logs::MetricFilter",
         "AWS::SNS::Subscription",
         "AWS::SNS::TopicPolicy",
+        "AWS::SQS::QueuePolicy",
         "AWS::Scheduler::Schedule",
     }
     for name, resource in resources.items():

@@ -6,11 +6,13 @@ import re
 import pytest
 
 import fleet
+import key_events
 from local_aws import ROOT, functions, read_template
 from template import ALARMS, ALARMS_ONLY, OWNER, of_type, properties
 
 FUNCTIONS = functions(read_template())
-QUEUES = ("ScheduleDeadLetterQueue", "FailedRunQueue")
+QUEUES = ("ScheduleDeadLetterQueue", "FailedRunQueue", "KeyEventDeadLetterQueue")
+LISTENERS = {function: FUNCTIONS[function] for function in key_events.RULES}
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
 
 
@@ -73,7 +75,7 @@ def metric(alarm):
 def test_every_alarm_is_to_the_right_topic(resources):
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
     operations = {f"{each}{what}" for each in FUNCTIONS.values() for what in ("Errors", "Coverage", "Silence")}
-    operations |= {f"{each}Depth" for each in QUEUES}
+    operations |= {f"{each}Depth" for each in QUEUES} | {f"{each}EventQueueAge" for each in LISTENERS.values()}
     for name, alarm in alarms.items():
         topic = "OperationsTopic" if name in operations else "AlertTopic"
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": topic}], name
@@ -98,6 +100,16 @@ def test_a_message_in_a_queue_of_failures_alarms(resources, queue):
     assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "notBreaching")
 
 
+@pytest.mark.parametrize("logical_id", LISTENERS.values(), ids=LISTENERS)
+def test_key_events_that_wait_for_an_hour_alarm(resources, logical_id):
+    queue = f"{logical_id}EventQueue"
+    alarm = watching(resources, f"{queue}Age")
+    name = {"Fn::GetAtt": [queue, "QueueName"]}
+    assert metric(alarm) == ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": name}, "Maximum")
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 3600)
+    assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "notBreaching")
+
+
 @every_function
 def test_a_run_that_could_not_judge_every_key_alarms(resources, function, logical_id):
     alarm = watching(resources, f"{logical_id}Coverage")
@@ -109,7 +121,8 @@ def test_a_run_that_could_not_judge_every_key_alarms(resources, function, logica
 @every_function
 def test_no_run_for_26_hours_alarms(resources, source, function, logical_id):
     alarm = watching(resources, f"{logical_id}Silence")
-    assert metric(alarm) == ("KmsCompliance", "KeysListed", {"Function": function}, "SampleCount")
+    # What Scheduler hands to the function, and not what comes of key events.
+    assert metric(alarm) == ("AWS/Lambda", "AsyncEventsReceived", {"FunctionName": {"Ref": logical_id}}, "Sum")
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
     assert alarm["EvaluationPeriods"] == alarm["DatapointsToAlarm"] == {"Ref": "MaxHoursBetweenRuns"}
     assert (alarm["Period"], alarm["TreatMissingData"]) == (3600, "breaching")
@@ -125,7 +138,7 @@ def test_alarms_watch_metrics_that_are_emitted(resources):
         for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
         if alarm["Properties"].get("Namespace") == "KmsCompliance"
     ]
-    assert len(own) == 2 * len(FUNCTIONS)
+    assert len(own) == len(FUNCTIONS)
     for _, name, dimensions, _ in own:
         assert name in run and dimensions["Function"] in FUNCTIONS and len(dimensions) == 1
 

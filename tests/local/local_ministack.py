@@ -1,0 +1,135 @@
+"""Runs MiniStack, with five additions. `local_aws.py` starts it.
+
+MiniStack logs that an e-mail subscriber would get mail, and drops the text. Here each mail is a JSON line in the file
+`$MAILBOX`, so that an alert can be read as the team reads it.
+
+CloudFormation makes a number of a parameter where a resource wants one; MiniStack hands a key's rotation period on as
+the string that it came as, and KMS would answer with that.
+
+It knows no condition key of KMS, and not the one by which a policy tells a table's partitions apart. Here they have the
+values that KMS and DynamoDB give them, so that the template's policies are enforced as they stand.
+
+Its rules never see what KMS and CloudTrail say of a key, and nobody may say it in their place. Here anybody may: an
+event that a test puts there takes the way of the real one.
+
+Lambda takes what a queue holds in batches as large as the mapping says, and waits its window for more. MiniStack takes
+ten messages at most, at once.
+
+Its own `main` would bind port 443 besides its own where TLS is on; this one does not.
+"""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from ministack.app import app
+from ministack.core import iam_actions
+from ministack.services import eventbridge, lambda_svc, sns, sqs
+from ministack.services.cloudformation import provisioners
+
+_deliver = sns._fanout
+
+
+def _deliver_and_keep_mail(topic_arn, message_id, message, subject, message_structure="", *args, **kwargs):
+    text = sns._resolve_message_for_protocol(message, message_structure, "email")
+    for subscription in sns._topic_by_arn_any_scope(topic_arn)["subscriptions"]:
+        if subscription["protocol"] == "email":
+            mail = {"to": subscription["endpoint"], "subject": subject, "text": text}
+            with open(os.environ["MAILBOX"], "a", encoding="utf-8") as mailbox:
+                print(json.dumps(mail), file=mailbox)
+    # Last: once the queue has an alert, its mail is there too.
+    _deliver(topic_arn, message_id, message, subject, message_structure, *args, **kwargs)
+
+
+_apply_key_properties = provisioners._kms_apply_key_props
+
+
+def _apply_key_properties_with_numbers(key, properties):
+    if "RotationPeriodInDays" in properties:
+        properties = properties | {"RotationPeriodInDays": int(properties["RotationPeriodInDays"])}
+    _apply_key_properties(key, properties)
+
+
+_request_tags = iam_actions.request_tag_context
+
+
+def _condition_keys(service, action, body, parameters):
+    keys = _request_tags(service, action, body, parameters)
+    if service == "kms":
+        keys |= _of_kms(action, json.loads(body or b"{}"))
+    if service == "dynamodb":
+        keys["dynamodb:LeadingKeys"] = _partitions(json.loads(body or b"{}"))
+    return keys
+
+
+def _of_kms(action, request):
+    keys = {f"kms:EncryptionContext:{name}": value for name, value in request.get("EncryptionContext", {}).items()}
+    if action in ("kms:Encrypt", "kms:Decrypt"):
+        keys["kms:EncryptionAlgorithm"] = request.get("EncryptionAlgorithm", "SYMMETRIC_DEFAULT")
+    return keys
+
+
+def _partitions(request):
+    """The values of the partition key `pk` in a request."""
+    items = [request.get("Item"), request.get("Key")]
+    for writes in request.get("RequestItems", {}).values():
+        items += [part for write in writes for change in write.values() for part in change.values()]
+    values = [item["pk"] for item in items if item]
+    names = request.get("ExpressionAttributeNames", {})
+    for name, value in re.findall(r"(#?\w+) = (:\w+)", request.get("KeyConditionExpression", "")):
+        if names.get(name, name) == "pk":
+            values.append(request["ExpressionAttributeValues"][value])
+    return [value["S"] for value in values] or None
+
+
+_put_events = eventbridge._put_events
+
+
+def _put_events_of_anybody(data):
+    return _put_events(data, allow_aws_source=True)
+
+
+_receive = sqs._receive_messages_for_esm
+
+
+def _receive_a_whole_batch(queue_url, size):
+    queue = sqs._queues[queue_url]
+    arn, now = queue["attributes"]["QueueArn"], time.time()
+    (window,) = [
+        mapping["MaximumBatchingWindowInSeconds"]
+        for mapping in lambda_svc._esms.values()
+        if mapping["EventSourceArn"] == arn
+    ]
+    waiting = [now - message["visible_at"] for message in list(queue["messages"]) if message["visible_at"] <= now]
+    batch = []
+    if len(waiting) >= size or max(waiting, default=-1) >= window:
+        while part := _receive(queue_url, size - len(batch)):
+            batch += part
+    return batch
+
+
+def _end_with_the_parent():
+    # Nobody writes to this pipe; it ends with the process that started us, however that one ended. Functions that
+    # MiniStack started are in our process group.
+    sys.stdin.read()
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sns._fanout = _deliver_and_keep_mail
+    provisioners._kms_apply_key_props = _apply_key_properties_with_numbers
+    iam_actions.request_tag_context = _condition_keys
+    eventbridge._put_events = _put_events_of_anybody
+    sqs._receive_messages_for_esm = _receive_a_whole_batch
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    config = Config()
+    config.bind = [f"{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"]
+    config.certfile, config.keyfile = os.environ["MINISTACK_SSL_CERT"], os.environ["MINISTACK_SSL_KEY"]
+    asyncio.run(serve(app, config))
