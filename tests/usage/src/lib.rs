@@ -12,8 +12,8 @@
 //! All of them: chance (Poisson) on top of a rate that itself varies from hour to hour (10–20 %, neighbouring hours
 //! alike where load is shared) and from day to day (5–15 %); several operations with their own shares; nine public
 //! holidays a year; a change of the clocks within the time simulated, as often as there is one; somebody on call who
-//! makes up to ten requests outside of the usual hours about twice a month; one gap of one to three hours in the
-//! metric a year.
+//! makes up to ten requests outside of the usual hours about twice a month; one hour a year that the
+//! metric misses.
 //!
 //! | incident | what it adds or takes |
 //! |---|---|
@@ -284,11 +284,10 @@ fn by_hand(random: &mut Random, rate: &mut [f64]) {
     }
 }
 
-/// The metric misses some hours.
+/// The metric misses an hour.
 fn gap(random: &mut Random, rate: &mut [f64]) {
     let begin = random.pick(0, 365 * 24) as usize;
-    let hours = random.pick(1, 4) as usize;
-    for rate in rate.iter_mut().skip(begin).take(hours) {
+    if let Some(rate) = rate.get_mut(begin) {
         *rate = 0.0;
     }
 }
