@@ -121,7 +121,7 @@ impl CloudWatch {
                     found.push(series);
                 }
             }
-            let next = page.next_token;
+            let next = page.next_token.filter(|token| !token.is_empty());
             if !pages.turn(next.is_some(), next).map_err(|why| unreadable(LIST_METRICS, why))? {
                 return Ok(());
             }
@@ -238,7 +238,7 @@ impl CloudWatch {
                 // More than a page may hold is not to be paid for at once; nothing more can be done about it.
                 let _ = self.datapoints.until_n_ready(datapoints).await;
             }
-            let next = page.next_token;
+            let next = page.next_token.filter(|token| !token.is_empty());
             match pages.turn(next.is_some(), next) {
                 Ok(true) => {}
                 Ok(false) => break None,

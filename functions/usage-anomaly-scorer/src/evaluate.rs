@@ -456,7 +456,7 @@ mod tests {
     fn scored(operation: &str, score: f64) -> OperationUsage {
         let score = Score { score, usual: Range { low: 0.2, high: 119.9 }, once_in: 100_000.4, learning: false };
         let worst = ScoredHour { at: at("2026-11-23T02:00:00Z").as_second(), observed: 48_210.0, score };
-        let reading = Reading::Read { scores: Scores::Worst(Some(worst)), daily: Vec::new(), last: None };
+        let reading = Reading::Read { scores: Scores::Worst(Some(worst)), daily: Vec::new(), used: None };
         OperationUsage { series: series(operation), reading }
     }
 
@@ -740,10 +740,11 @@ mod tests {
             assert_eq!(row(&decrypt_ratio(of(&operations), &key(), POLICY)), expected, "{what}");
         }
         assert_eq!(row(&decrypt_ratio(of(&[]), &key(), POLICY)), too_few);
-        let busy = [daily("Decrypt", &days(5_000.0, 1.0))];
+        let busy = [daily("Decrypt", &[5_000.0])];
         assert_eq!(row(&decrypt_ratio(of(&busy), &created("2026-11-20T07:00:00Z"), POLICY)), too_few);
         assert_eq!(row(&decrypt_ratio(of(&busy), &created("2026-11-20T05:00:00Z"), POLICY)), heavy);
         assert_eq!(row(&decrypt_ratio(of(&busy), &created("2026-11-23T05:00:00Z"), POLICY)), too_few);
+        let busy = [daily("Decrypt", &days(5_000.0, 1.0))];
         assert_eq!(row(&decrypt_ratio(of(&busy), &Key { created_at: None, ..key() }, POLICY)), UNEXPECTED);
         let verdict = decrypt_ratio(of(&busy), &key(), Policy { max_decrypt_ratio: 5_000.0, ..POLICY });
         assert_eq!(row(&verdict), usual);

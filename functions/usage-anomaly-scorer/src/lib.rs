@@ -199,3 +199,60 @@ async fn last_usage(kms: &Kms, key_id: &str) -> Result<LastUsage, Failure> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(key: &str, operation: &str, source: Option<&str>) -> Series {
+        let arn = |id: &str| format!("arn:aws:kms:us-east-1:123456789012:key/{id}");
+        Series { key_arn: arn(key), operation: operation.into(), source_key_arn: source.map(arn) }
+    }
+
+    #[test]
+    fn series_are_read_in_the_order_of_the_keys() {
+        let mixed =
+            || vec![series("c", "Sign", None), series("a", "Encrypt", None), series("b", "ReEncrypt", Some("a"))];
+        for (first, expected) in [
+            (None, ["a", "b", "c"]),
+            (Some("a"), ["a", "b", "c"]),
+            (Some("b"), ["b", "c", "a"]),
+            // A key without a series, and one behind all that have one.
+            (Some("bb"), ["c", "a", "b"]),
+            (Some("d"), ["a", "b", "c"]),
+        ] {
+            let order = in_order(mixed(), first);
+            assert_eq!(order.iter().map(|it| key_id(&it.key_arn)).collect::<Vec<_>>(), expected, "{first:?}");
+        }
+        assert_eq!(in_order([mixed(), mixed()].concat(), Some("b")).len(), 3);
+        assert!(in_order(Vec::new(), Some("a")).is_empty());
+    }
+
+    #[test]
+    fn a_series_is_known_of_each_key_that_it_is_about() {
+        let mut run = Run {
+            location: Location {
+                partition: "aws".into(),
+                region: "us-east-1".into(),
+                account_id: "123456789012".into(),
+            },
+            span: Span { from: 0, until: 28 * usage::DAY },
+            unlisted: None,
+            operations: HashMap::new(),
+        };
+        for it in
+            [series("a", "Encrypt", None), series("b", "ReEncrypt", Some("a")), series("c", "ReEncrypt", Some("c"))]
+        {
+            run.add(&Arc::new(it), Ok(Points::default()));
+        }
+        let mut negative = Points::default();
+        negative.add(run.span, 0, -1.0);
+        run.add(&Arc::new(series("d", "Sign", None)), Ok(negative));
+        for (key, operations, is_read) in
+            [("a", 2, true), ("b", 1, true), ("c", 1, true), ("d", 1, false), ("e", 0, true)]
+        {
+            let usage = run.of_key(key);
+            assert_eq!((usage.operations.len(), usage.unread().is_none()), (operations, is_read), "{key}");
+        }
+    }
+}

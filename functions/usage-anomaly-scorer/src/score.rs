@@ -32,6 +32,8 @@
 mod baseline;
 mod tail;
 
+use std::collections::VecDeque;
+
 use baseline::Baseline;
 use tail::Tail;
 
@@ -48,7 +50,7 @@ const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
 
 /// Windows whose means are scored, in values.
-const WINDOWS: [usize; 3] = [1, 4, 24];
+const WINDOWS: [usize; 3] = [1, 4, 27];
 
 /// How long after its last surprising value an excursion counts as the same, in seconds.
 const HOLD: i64 = 12 * HOUR;
@@ -146,44 +148,55 @@ pub fn score_counts(points: &[(i64, f64)], from: i64, until: i64) -> Result<Vec<
     Ok(hours)
 }
 
-/// Upwards and downwards: the sign that makes an excess in that direction positive.
-const SIGNS: [f64; 2] = [1.0, -1.0];
-
 /// Scores one series, value after value.
 #[derive(Clone, Debug)]
 pub struct Scorer {
     kind: Kind,
-    baseline: Baseline,
     first: Option<i64>,
     last: Option<i64>,
-    directions: [Direction; 2],
+    recent: VecDeque<f64>,
+    busy_until: i64,
+    views: [View; WINDOWS.len()],
 }
 
-/// What is remembered for excesses upwards, or downwards. Values are multiplied by the sign first.
+/// The series as means over a window.
+#[derive(Clone, Debug)]
+struct View {
+    window: usize,
+    baseline: Baseline,
+    first_week: usize,
+    up: Direction,
+    down: Direction,
+}
+
+/// What is remembered of excesses upwards, or downwards.
 #[derive(Clone, Debug)]
 struct Direction {
-    tails: [Tail; WINDOWS.len()],
-    recent: std::collections::VecDeque<f64>,
-    /// The worst value that was reported in the excursion that goes on, and until when it does.
+    tail: Tail,
+    /// The worst excess of the excursion that goes on, and until when it does.
     held: Option<(f64, i64)>,
 }
 
-impl Direction {
-    fn new() -> Self {
-        Self { tails: [Tail::new(), Tail::new(), Tail::new()], recent: std::collections::VecDeque::new(), held: None }
+/// What a view has to say, upwards or downwards.
+#[derive(Clone, Copy, Debug, Default)]
+struct Surprise {
+    /// Minus the logarithm of the probability, as far as it is news.
+    told: f64,
+    /// The same, news or not.
+    full: f64,
+}
+
+impl View {
+    fn new(window: usize) -> Self {
+        let direction = || Direction { tail: Tail::new(), held: None };
+        Self { window, baseline: Baseline::new(), first_week: 0, up: direction(), down: direction() }
     }
 }
 
 impl Scorer {
     /// A scorer that has seen nothing yet.
     pub fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            baseline: Baseline::new(),
-            first: None,
-            last: None,
-            directions: [Direction::new(), Direction::new()],
-        }
+        Self { kind, first: None, last: None, recent: VecDeque::new(), busy_until: i64::MIN, views: WINDOWS.map(View::new) }
     }
 
     /// Scores the next value and learns it.
@@ -210,102 +223,161 @@ impl Scorer {
     }
 
     fn step(&mut self, at: i64, value: f64) -> Score {
-        let y = self.transform(value);
         let first = *self.first.get_or_insert(at);
         self.last = Some(self.last.map_or(at, |last| last.max(at)));
-        let learning = at - first < LEARNING_SECONDS;
-        let Some(edges) = self.baseline.edges(at) else {
-            self.baseline.note(at, y, [false; 2]);
-            return Score { score: 0.0, usual: Range { low: value, high: value }, once_in: 1.0, learning };
-        };
-        let floor = match self.kind {
-            Kind::Counts { .. } => 0.6,
-            Kind::Measurements => (0.01 * edges.high.abs().max(edges.low.abs())).max(1e-9),
+        if self.recent.len() == 27 {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(value);
+        let kind = self.kind;
+        let mut score = Score {
+            score: 0.0,
+            usual: Range { low: value, high: value },
+            once_in: 1.0,
+            learning: at - first < LEARNING_SECONDS,
         };
         let mut surprise = 0.0_f64;
-        let mut reported = [false; 2];
-        let above = y >= f64::midpoint(edges.low, edges.high);
-        let mut limits = [0.0; 2];
-        for (i, ((direction, sign), edge)) in
-            self.directions.iter_mut().zip(SIGNS).zip([edges.high, -edges.low]).enumerate()
-        {
-            let known = if i == 0 { edges.known_high } else { -edges.known_low };
-            let (told, alarm, limit) = direction.step(at, sign * y, edge, known, floor, (i == 0) == above);
-            surprise = surprise.max(told);
-            if i == 0 {
-                (reported[0], limits[0]) = (alarm, limit);
-            } else {
-                (reported[1], limits[1]) = (alarm, sign * limit);
+        let (mut above, mut below) = (true, true);
+        let mut abrupt = false;
+        for view in &mut self.views {
+            if self.recent.len() < view.window {
+                continue;
+            }
+            let sum = self.recent.iter().rev().take(view.window).sum::<f64>();
+            let y = kind.transform(sum, view.window as f64);
+            let Some(edges) = view.baseline.edges(at, kind.smooth()) else {
+                view.baseline.note(at, y, [false; 2]);
+                continue;
+            };
+            let floor = match kind {
+                Kind::Counts { .. } => FLOOR,
+                Kind::Measurements => {
+                    (0.01 * edges.high.abs().max(edges.low.abs())).max(1e-9) / (view.window as f64).sqrt()
+                }
+            };
+            if view.window == 1 {
+                above = y >= f64::midpoint(edges.low, edges.high);
+                below = y <= edges.high;
+            }
+            let (own_low, own_quiet) = edges.own;
+            if view.window == 1 && y >= own_low && own_low - own_quiet > 10.0 * floor {
+                self.busy_until = at + BUSY;
+            }
+            let least = match kind {
+                Kind::Counts { .. } => FLOOR * (1.0 - ((edges.high - 5.0) / 10.0).clamp(0.0, 1.0)),
+                Kind::Measurements => floor,
+            };
+            if view.window == 1 {
+                abrupt = at < self.busy_until && edges.low - edges.quiet > 10.0 * floor;
+            }
+            let low = if abrupt && view.window < 24 { edges.low } else { edges.quiet };
+            match view.baseline.age() {
+                8 if view.first_week == 0 => view.first_week = view.up.tail.len().max(1),
+                15 if view.first_week > 0 => {
+                    let keep = view.up.tail.len().saturating_sub(view.first_week);
+                    view.up.tail.keep(keep);
+                    view.down.tail.keep(keep);
+                    view.first_week = 0;
+                }
+                _ => {}
+            }
+            let informative = !kind.gaps() || y.max(edges.high) > kind.transform(0.0, 1.0);
+            let up = view.up.step(at, y - edges.high, edges.known_high - edges.high, (floor, least), above, kind, informative);
+            let down = view.down.step(at, low - y, low - edges.known_low, (floor, floor), below, kind, informative);
+            view.baseline.note(at, y, [up.full >= alarming(), down.full >= alarming()]);
+            if let Ok(t) = std::env::var("DBG") && at - first > 29 * DAY { let t: f64 = t.parse().unwrap(); let (a,b)=(view.up.tail.law((floor, least), kind.default_law()).unwrap(), view.down.tail.law((floor, floor), kind.default_law()).unwrap()); if (if above {up.told} else {0.0}).max(if below {down.told} else {0.0}) > t { println!("   DBG h {} w{} above {above} y {y:.2} low {:.2} quiet {:.2} high {:.2} used low {low:.2} up {:.1}/{:.1} ({:.2} {:.2}) down {:.1}/{:.1} ({:.2} {:.2})", (at - first)/3600 - 29*24, view.window, edges.low, edges.quiet, edges.high, up.told,up.full,a.0,a.1,down.told,down.full,b.0,b.1);}}
+            if above {
+                surprise = surprise.max(up.told);
+            }
+            if below && !(kind.gaps() && view.window == 1) {
+                surprise = surprise.max(down.told);
+            }
+            if view.window == 1 {
+                score.usual = Range {
+                    low: kind.back(low - view.down.limit((floor, floor), kind)),
+                    high: kind.back(edges.high + view.up.limit((floor, least), kind)),
+                };
             }
         }
-        self.baseline.note(at, y, reported);
-        let usual = Range { low: self.back(limits[1]), high: self.back(limits[0]) };
-        Score { score: 1.0 - (-surprise / 5.0).exp(), usual, once_in: surprise.exp(), learning }
+        score.score = 1.0 - (-surprise / 5.0).exp();
+        score.once_in = surprise.exp();
+        score
     }
+}
 
+fn alarming() -> f64 {
+    -(1.0 - UNUSUAL).ln() * 5.0
+}
+
+impl Kind {
     /// To a scale on which the noise of a count is about 1: that of chance, and a tenth of the count.
-    fn transform(&self, value: f64) -> f64 {
-        match self.kind {
-            Kind::Counts { .. } => (NOISE * (value + 0.375).sqrt()).asinh() * 2.0 / NOISE,
-            Kind::Measurements => value,
+    fn transform(self, sum: f64, window: f64) -> f64 {
+        match self {
+            Self::Counts { .. } => (NOISE * (sum + 0.375).sqrt()).asinh() * 2.0 / NOISE,
+            Self::Measurements => sum / window,
         }
     }
 
-    fn back(&self, y: f64) -> f64 {
-        match self.kind {
-            Kind::Counts { .. } => (((y * NOISE / 2.0).max(0.0).sinh() / NOISE).powi(2) - 0.375).max(0.0),
-            Kind::Measurements => y,
+    fn smooth(self) -> f64 {
+        match self {
+            Self::Counts { .. } => SMOOTH,
+            Self::Measurements => 0.0,
+        }
+    }
+
+    fn default_law(self) -> Option<(f64, f64)> {
+        match self {
+            Self::Counts { .. } => Some((0.0, FLOOR)),
+            Self::Measurements => None,
+        }
+    }
+
+    fn gaps(self) -> bool {
+        matches!(self, Self::Counts { .. })
+    }
+
+    fn back(self, y: f64) -> f64 {
+        match self {
+            Self::Counts { .. } => (((y * NOISE / 2.0).max(0.0).sinh() / NOISE).powi(2) - 0.375).max(0.0),
+            Self::Measurements => y,
         }
     }
 }
 
-/// The surprise from which an excursion is taken to be told of: a score of 0.7.
-const HELD_FROM: f64 = 6.0;
+const BUSY: i64 = 5 * HOUR;
+
+/// The surprise of a score of 0.68; twice as much is 0.9, four times as much 0.99.
+const HELD_FROM: f64 = 5.756;
+
+/// How often the surprise has doubled.
+fn octave(surprise: f64) -> i32 {
+    if surprise < HELD_FROM { 0 } else { 1 + (surprise / HELD_FROM).log2() as i32 }
+}
 
 /// The noise that a busy key's hourly count has beside chance, as a share of the count.
-const NOISE: f64 = 0.1;
+const NOISE: f64 = 0.2;
+const FLOOR: f64 = 0.9;
+const SMOOTH: f64 = 2.5;
 
 impl Direction {
-    /// The surprise to tell of, as minus the logarithm of its probability; whether there was one, told or not; and the
-    /// value from which a single one is unusual.
-    fn step(&mut self, at: i64, y: f64, edge: f64, known: f64, floor: f64, counted: bool) -> (f64, bool, f64) {
-        let excess = y - edge;
-        let alarming = -(1.0 - UNUSUAL).ln() * 5.0;
-        if self.recent.len() == 24 {
-            self.recent.pop_front();
+    /// `known` is the excess that is no news any more.
+    fn step(&mut self, at: i64, excess: f64, known: f64, floor: (f64, f64), counted: bool, kind: Kind, informative: bool) -> Surprise {
+        let held = self.held.filter(|&(_, until)| at <= until).map_or(0.0, |(worst, _)| worst);
+        let mut surprise = Surprise::default();
+        if let Some(law) = self.tail.law(floor, kind.default_law()) {
+            surprise.full = -tail::ln_probability(excess, law);
+            let fresh = -tail::ln_probability(excess - known.max(0.0), law);
+            surprise.told = if octave(fresh) > octave(held) { fresh } else { fresh.min(HELD_FROM / 2.0) };
         }
-        let single = self.tails[0].law(floor);
-        let clip = single.map_or(f64::INFINITY, |(location, scale)| location.abs() + 4.0 * scale);
-        self.recent.push_back(excess.clamp(-clip, clip));
-        let mut full = 0.0_f64;
-        let mut told = 0.0_f64;
-        let held = self.held.filter(|&(_, until)| at <= until).map_or(f64::NEG_INFINITY, |(worst, _)| worst);
-        let excused = held.max(if known > edge { known } else { f64::NEG_INFINITY });
-        for (&window, tail) in WINDOWS.iter().zip(&mut self.tails) {
-            let stat = if window == 1 {
-                excess
-            } else {
-                if self.recent.len() < window {
-                    continue;
-                }
-                self.recent.iter().rev().take(window).sum::<f64>() / window as f64
-            };
-            if let Some(law) = tail.law(floor / (window as f64).sqrt()) {
-                let surprise = -tail::ln_probability(stat, law);
-                full = full.max(surprise);
-                if excused == f64::NEG_INFINITY {
-                    told = told.max(surprise);
-                } else if window == 1 {
-                    told = told.max(-tail::ln_probability(y - excused.max(edge), law));
-                }
-            }
-            tail.note(stat);
+        self.tail.note(excess, informative);
+        if counted && surprise.full >= HELD_FROM {
+            self.held = Some((held.max(surprise.full), at + HOLD));
         }
-        let alarm = counted && full >= alarming;
-        if counted && full >= HELD_FROM {
-            self.held = Some((held.max(y), at + HOLD));
-        }
-        let limit = single.map_or(y.max(edge), |law| edge + tail::excess_at(0.5_f64.powi(5), law));
-        (if counted { told } else { 0.0 }, alarm, limit)
+        surprise
+    }
+
+    /// The excess from which a value is unusual.
+    fn limit(&self, floor: (f64, f64), kind: Kind) -> f64 {
+        self.tail.law(floor, kind.default_law()).map_or(0.0, |law| tail::excess_at(0.5_f64.powi(5), law).max(0.0))
     }
 }

@@ -102,8 +102,8 @@ pub enum Reading {
         scores: Scores,
         /// The sum of each day, the last day first; of operations that make up the decrypt ratio.
         daily: Vec<f64>,
-        /// When the last hour with requests began, in seconds since 1970 (UTC).
-        last: Option<i64>,
+        /// When the first and the last hour with requests began, in seconds since 1970 (UTC).
+        used: Option<(i64, i64)>,
     },
 }
 
@@ -123,6 +123,9 @@ impl Reading {
     /// # Errors
     /// A count is no count.
     pub fn of(series: &Series, points: Points, span: Span) -> Result<Self, NotScorable> {
+        if let Some(count) = points.counts.iter().find(|count| !count.is_finite() || **count < 0.0) {
+            return Err(NotScorable(*count));
+        }
         let mut daily = Vec::new();
         if series.role() != Role::Other {
             daily = vec![0.0; span.days()];
@@ -133,12 +136,14 @@ impl Reading {
                 }
             }
         }
-        let last = points.iter(span).filter(|(_, count)| *count > 0.0).map(|(at, _)| at).max();
-        let first = points.iter(span).map(|(at, _)| at).min();
-        let existed = first.is_some_and(|first| first - span.from <= DAY);
+        let used = points.iter(span).filter(|(_, count)| *count > 0.0).map(|(at, _)| at);
+        let used = used.fold(None, |used: Option<(i64, i64)>, at| {
+            Some(used.map_or((at, at), |(first, last)| (first.min(at), last.max(at))))
+        });
+        let existed = used.is_some_and(|(first, _)| first - span.from <= DAY);
         let scores =
             if existed { Scores::Worst(worst(&points, span, span)?) } else { Scores::DependOnCreation(points) };
-        Ok(Self::Read { scores, daily, last })
+        Ok(Self::Read { scores, daily, used })
     }
 }
 
@@ -201,19 +206,33 @@ impl<'a> KeyUsage<'a> {
 
     /// Has the key existed for too short a time to know what is usual?
     pub fn learns(&self, created_at: Timestamp) -> bool {
-        self.span.since(created_at).learns()
+        self.existence(created_at).learns()
+    }
+
+    /// The part of the span in which the key existed: since its creation, or since its first use, should that be earlier.
+    fn existence(&self, created_at: Timestamp) -> Span {
+        let first = self.used().map(|(first, _)| first).min();
+        let first = first.and_then(|first| Timestamp::from_second(first).ok());
+        self.span.since(first.map_or(created_at, |first| first.min(created_at)))
+    }
+
+    /// When the first and the last hour with requests began, of each series that was read.
+    fn used(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.operations.iter().filter_map(|it| match &it.reading {
+            Reading::Read { used, .. } => *used,
+            Reading::Unread(_) => None,
+        })
     }
 
     /// The worst hour of each series that was read, the worst series first.
     pub fn worst(&self, created_at: Timestamp) -> Vec<Worst<'a>> {
+        let existence = self.existence(created_at);
         let of = |it: &'a OperationUsage| {
             let Reading::Read { scores, .. } = &it.reading else { return None };
             let hour = match scores {
                 Scores::Worst(hour) => *hour,
-                // Reading has refused what is no count.
-                Scores::DependOnCreation(points) => {
-                    worst(points, self.span, self.span.since(created_at)).unwrap_or_default()
-                }
+                // What is no count has been refused.
+                Scores::DependOnCreation(points) => worst(points, self.span, existence).unwrap_or_default(),
             };
             Some(Worst { series: &it.series, hour: hour? })
         };
@@ -224,16 +243,13 @@ impl<'a> KeyUsage<'a> {
 
     /// When the last hour with requests began.
     pub fn last_used(&self) -> Option<Timestamp> {
-        let last = self.operations.iter().filter_map(|it| match &it.reading {
-            Reading::Read { last, .. } => *last,
-            Reading::Unread(_) => None,
-        });
-        last.max().and_then(|last| Timestamp::from_second(last).ok())
+        let last = self.used().map(|(_, last)| last).max();
+        last.and_then(|last| Timestamp::from_second(last).ok())
     }
 
     /// Decrypts and encryptions of each whole day since the key was created, the last day first. `arn` is the key's.
     pub fn by_day(&self, arn: &str, created_at: Timestamp) -> Vec<(f64, f64)> {
-        let mut days = vec![(0.0, 0.0); self.span.since(created_at).days()];
+        let mut days = vec![(0.0, 0.0); self.existence(created_at).days()];
         for OperationUsage { series, reading } in self.operations {
             let Reading::Read { daily, .. } = reading else { continue };
             for ((decrypts, encryptions), count) in days.iter_mut().zip(daily) {
@@ -313,8 +329,24 @@ mod tests {
         let days = usage.by_day(ARN, at("2020-01-01T00:00:00Z"));
         assert_eq!(days.len(), 28);
         assert_eq!(days[..3], [(48.0, 5.0), (24.0, 5.0), (24.0, 0.0)]);
-        assert_eq!(usage.by_day(ARN, at("2026-11-20T05:00:00Z")).len(), 3);
         assert_eq!(usage.last_used(), Some(at("2026-11-23T05:00:00Z")));
+    }
+
+    #[test]
+    fn a_key_exists_since_its_creation_or_its_first_use() {
+        let used_since = |hours: i64| [operation("Decrypt", points(|ago| (ago < hours).then_some(1.0)))];
+        for (hours, created_at, days, learns) in [
+            (48, "2026-11-20T05:00:00Z", 3, false),
+            (48, "2026-11-21T05:00:00Z", 2, true),
+            (48, "2026-11-23T05:00:00Z", 2, true),
+            (73, "2026-11-23T05:00:00Z", 3, false),
+            (0, "2026-11-23T05:00:00Z", 0, true),
+            (0, "2020-01-01T00:00:00Z", 28, false),
+        ] {
+            let operations = used_since(hours);
+            let (usage, created_at) = (of(&operations), at(created_at));
+            assert_eq!((usage.by_day(ARN, created_at).len(), usage.learns(created_at)), (days, learns), "{created_at}");
+        }
     }
 
     #[test]
@@ -356,8 +388,11 @@ mod tests {
     #[test]
     fn what_is_no_count_is_refused() {
         let series = Series { key_arn: ARN.into(), operation: "Decrypt".into(), source_key_arn: None };
-        for count in [-1.0, f64::NAN] {
-            assert!(Reading::of(&series, points(|ago| Some(if ago == 3 { count } else { 1.0 })), span()).is_err());
+        for count in [-1.0, f64::NAN, f64::INFINITY] {
+            for others in [1.0, 0.0] {
+                let points = points(|ago| Some(if ago == 3 { count } else { others }));
+                assert!(Reading::of(&series, points, span()).is_err(), "{count} among {others}");
+            }
         }
     }
 }

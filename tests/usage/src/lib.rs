@@ -12,15 +12,15 @@
 //! All of them: chance (Poisson) on top of a rate that itself varies from hour to hour (10–20 %, neighbouring hours
 //! alike where load is shared) and from day to day (5–15 %); several operations with their own shares; nine public
 //! holidays a year; a change of the clocks within the time simulated, as often as there is one; somebody on call who
-//! makes up to ten requests outside of the usual hours about twice a month; one gap of one to three hours in the
-//! metric a year.
+//! makes up to ten requests outside of the usual hours about twice a month; one hour a year that the
+//! metric misses.
 //!
 //! | incident | what it adds or takes |
 //! |---|---|
-//! | [`Incident::BulkDecrypt`] | at night (local), one to four hours of Decrypt at 2–10 times the key's mean hourly rate, at least 500 an hour |
-//! | [`Incident::SlowExfiltration`] | from then on Decrypt at 0.5–1.5 times the key's mean hourly rate, at least 20 an hour, around the clock |
+//! | [`Incident::BulkDecrypt`] | at night (local), one to four hours of Decrypt, in each of them what the key sees in 0.3–3 usual days, at least 500 |
+//! | [`Incident::SlowExfiltration`] | from then on Decrypt at 1–3 times the key's mean hourly rate, at least 20 an hour, around the clock |
 //! | [`Incident::WakesUp`] | a sleeping key: 20–500 Decrypt an hour for 2–48 hours |
-//! | [`Incident::Stops`] | from then on nothing. It begins in an hour in which the application is at work |
+//! | [`Incident::Stops`] | from then on nothing. People's applications stop in a busy hour, jobs by not starting; only jobs that run every day do (one that rests at weekends cannot be told from one that has a holiday) |
 //! | [`Incident::NewOperation`] | 20–300 an hour of an operation that the key was never used for, for 1–48 hours |
 
 #![expect(
@@ -121,14 +121,12 @@ const A_MONDAY: i64 = 1_767_571_200;
 pub fn key(seed: u64, usage: Usage, days: usize, incident: Option<(Incident, std::ops::Range<usize>)>) -> Key {
     let mut random = Random::new(seed, 1);
     let world = World::new(&mut random, days);
-    let mut rate = match usage {
-        Usage::OfficeHours => office_hours(&mut random, &world),
+    let (mut rate, at_work) = match usage {
+        Usage::OfficeHours => busy(office_hours(&mut random, &world)),
         Usage::Batch => batch(&mut random, &world),
-        Usage::Autoscaled => autoscaled(&mut random, &world),
-        Usage::Sleeping => vec![0.0; world.hours],
+        Usage::Autoscaled => busy(autoscaled(&mut random, &world)),
+        Usage::Sleeping => (vec![0.0; world.hours], vec![false; world.hours]),
     };
-    let busy = rate.iter().copied().fold(0.0, f64::max) / 10.0;
-    let at_work: Vec<bool> = rate.iter().map(|&rate| rate > busy && rate > 10.0).collect();
     let mean = rate.iter().sum::<f64>() / world.hours as f64;
     by_hand(&mut random, &mut rate);
     gap(&mut random, &mut rate);
@@ -191,6 +189,13 @@ fn day_factors(random: &mut Random, world: &World, deviation: f64) -> Vec<f64> {
     (0..world.hours / 24 + 2).map(|_| random.factor(deviation)).collect()
 }
 
+/// Requests per hour, and the hours in which it is missed if they stop: those of at least a third of the busiest.
+fn busy(rate: Vec<f64>) -> (Vec<f64>, Vec<bool>) {
+    let enough = rate.iter().copied().fold(0.0, f64::max) / 3.0;
+    let at_work = rate.iter().map(|&rate| rate > enough).collect();
+    (rate, at_work)
+}
+
 fn office_hours(random: &mut Random, world: &World) -> Vec<f64> {
     let base = random.log_between(50.0, 5_000.0);
     let night = random.between(0.0, 0.02);
@@ -215,7 +220,7 @@ fn office_hours(random: &mut Random, world: &World) -> Vec<f64> {
         .collect()
 }
 
-fn batch(random: &mut Random, world: &World) -> Vec<f64> {
+fn batch(random: &mut Random, world: &World) -> (Vec<f64>, Vec<bool>) {
     let volume = random.log_between(200.0, 50_000.0);
     let at = random.pick(0, 24) as f64;
     let takes = random.between(0.3, 2.0);
@@ -223,6 +228,7 @@ fn batch(random: &mut Random, world: &World) -> Vec<f64> {
     let rhythm = random.pick(0, 10);
     let weekly = random.pick(0, 7) as usize;
     let mut rate = vec![0.0; world.hours];
+    let mut starts = vec![false; world.hours];
     for hour in 0..world.hours {
         let (clock, day, off) = world.local(hour);
         let due = match rhythm {
@@ -234,6 +240,9 @@ fn batch(random: &mut Random, world: &World) -> Vec<f64> {
         if !due {
             continue;
         }
+        if let Some(starts) = starts.get_mut(hour) {
+            *starts = !matches!(rhythm, 5..8);
+        }
         let late = random.between(0.0, 0.5) + if random.chance(0.02) { 1.0 } else { 0.0 };
         let total = volume * random.factor(spread);
         // Spread over the hours that it runs in.
@@ -243,7 +252,7 @@ fn batch(random: &mut Random, world: &World) -> Vec<f64> {
             *rate += total * overlap / takes;
         }
     }
-    rate
+    (rate, starts)
 }
 
 fn autoscaled(random: &mut Random, world: &World) -> Vec<f64> {
@@ -284,11 +293,10 @@ fn by_hand(random: &mut Random, rate: &mut [f64]) {
     }
 }
 
-/// The metric misses some hours.
+/// The metric misses an hour, once a year.
 fn gap(random: &mut Random, rate: &mut [f64]) {
     let begin = random.pick(0, 365 * 24) as usize;
-    let hours = random.pick(1, 4) as usize;
-    for rate in rate.iter_mut().skip(begin).take(hours) {
+    if let Some(rate) = rate.get_mut(begin) {
         *rate = 0.0;
     }
 }
@@ -335,8 +343,8 @@ fn place(
 
 fn inject(random: &mut Random, injected: Injected, mean: f64, series: &mut Vec<Series>) {
     let rate = match injected.incident {
-        Incident::BulkDecrypt => (mean * random.between(2.0, 10.0)).max(500.0),
-        Incident::SlowExfiltration => (mean * random.between(0.5, 1.5)).max(20.0),
+        Incident::BulkDecrypt => (mean * 24.0 * random.log_between(0.3, 3.0)).max(500.0),
+        Incident::SlowExfiltration => (mean * random.between(1.0, 3.0)).max(20.0),
         Incident::WakesUp => random.log_between(20.0, 500.0),
         Incident::NewOperation => random.log_between(20.0, 300.0),
         Incident::Stops => 0.0,

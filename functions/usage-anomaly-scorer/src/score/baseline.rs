@@ -5,6 +5,8 @@ use super::{DAY, HOUR};
 /// Days that are remembered: as many as a baseline can have.
 const KEPT: usize = 63;
 const HOURS: usize = 24;
+/// Hours that usage may be early or late.
+const REACH: i64 = 2;
 
 /// What an hour of one day held.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,9 @@ const EMPTY: Slot = Slot { low: f64::INFINITY, high: f64::NEG_INFINITY, reported
 pub struct Edges {
     pub low: f64,
     pub high: f64,
+    /// The lower edge on a day that is as quiet as the quietest of the last four weeks.
+    pub quiet: f64,
+    pub own: (f64, f64),
     /// What was reported so often that it is no news, if it lies outside of the range.
     pub known_low: f64,
     pub known_high: f64,
@@ -35,7 +40,7 @@ pub struct Baseline {
     today: Option<i64>,
     /// Days since the first one, today included.
     age: i64,
-    cached: Option<(i64, Option<Edges>)>,
+    cached: [(i64, Option<Edges>); HOURS],
 }
 
 fn day_and_hour(at: i64) -> (i64, i64) {
@@ -44,7 +49,7 @@ fn day_and_hour(at: i64) -> (i64, i64) {
 
 impl Baseline {
     pub fn new() -> Self {
-        Self { days: Vec::new(), today: None, age: 0, cached: None }
+        Self { days: Vec::new(), today: None, age: 0, cached: [(i64::MIN, None); HOURS] }
     }
 
     fn place(day: i64) -> usize {
@@ -96,31 +101,43 @@ impl Baseline {
         }
     }
 
-    /// What is usual at that time; none on the first day.
-    pub fn edges(&mut self, at: i64) -> Option<Edges> {
-        let hours = at.div_euclid(HOUR);
-        if let Some((cached, edges)) = self.cached
-            && cached == hours
-        {
-            return edges;
-        }
-        let edges = self.fresh_edges(at);
-        self.cached = Some((hours, edges));
-        edges
+    /// Days since the first one, it included.
+    pub fn age(&self) -> i64 {
+        self.age
     }
 
-    fn fresh_edges(&self, at: i64) -> Option<Edges> {
-        let (day, hour) = day_and_hour(at);
-        let mut edges: Option<Edges> = None;
-        for hour in hour - 1..=hour + 1 {
-            let Some(one) = self.edges_of_hour(day, hour) else { continue };
+    /// What is usual at that time; none on the first day.
+    pub fn edges(&mut self, at: i64, smooth: f64) -> Option<Edges> {
+        let hour = at.div_euclid(HOUR);
+        let own = self.edges_at(hour);
+        let mut edges = own;
+        for hour in hour - REACH..=hour + REACH {
+            let Some(one) = self.edges_at(hour) else { continue };
             edges = Some(edges.map_or(one, |edges| Edges {
                 low: edges.low.min(one.low),
+                quiet: edges.quiet.min(one.quiet),
                 high: edges.high.max(one.high),
+                own: edges.own,
                 known_low: edges.known_low.min(one.known_low),
                 known_high: edges.known_high.max(one.known_high),
             }));
         }
+        let (own, mut edges) = (own.or(edges)?, edges?);
+        edges.high = own.high + jump(edges.high - own.high, smooth);
+        edges.own = (own.low, own.quiet);
+        Some(edges)
+    }
+
+    /// What is usual in one hour, counted from 1970. It changes once a day only.
+    fn edges_at(&mut self, hour: i64) -> Option<Edges> {
+        let (day, of_day) = (hour.div_euclid(24), hour.rem_euclid(24));
+        let place = usize::try_from(of_day).ok()?;
+        let (cached, edges) = *self.cached.get(place)?;
+        if cached == hour {
+            return edges;
+        }
+        let edges = self.edges_of_hour(day, of_day);
+        *self.cached.get_mut(place)? = (hour, edges);
         edges
     }
 
@@ -150,18 +167,22 @@ impl Baseline {
             }
         }
         let high = match week_highs.len {
-            0 if highs.len < 3 => highs.at(1.0)?,
-            0 => highs.at(0.5)?,
-            1 => highs.at(0.5)?.max(week_highs.at(0.5)?),
-            _ => week_highs.at(0.5)?,
+            0 => highs.second_highest()?,
+            1 => highs.second_highest()?.max(week_highs.upper_median()?),
+            _ => week_highs.upper_median()?,
         };
+        let quiet = lows.at(0.1)?;
         let low = match week_lows.len {
-            0 if lows.len < 3 => lows.at(0.0)?,
-            0 => lows.at(0.2)?,
-            _ => lows.at(0.2)?.min(week_lows.at(0.5)?),
+            0 | 1 => quiet,
+            _ => week_lows.at(0.5)?,
         };
-        Some(Edges { low: low.min(high), high, known_low: known_low[1], known_high: known_high[1] })
+        let quiet = quiet.min(low);
+        Some(Edges { low: low.min(high), high, quiet: quiet.min(high), own: (0.0, 0.0), known_low: known_low[1], known_high: known_high[1] })
     }
+}
+
+fn jump(difference: f64, smooth: f64) -> f64 {
+    difference.min(2.0 * (difference - smooth)).max(0.0)
 }
 
 /// The two most extreme, the more extreme first.
@@ -190,14 +211,25 @@ impl Few {
         }
     }
 
+    /// The highest of fewer than three.
+    fn second_highest(&mut self) -> Option<f64> {
+        self.nth(if self.len < 3 { self.len.saturating_sub(1) } else { self.len - 2 })
+    }
+
+    fn upper_median(&mut self) -> Option<f64> {
+        self.nth(self.len / 2)
+    }
+
     /// The quantile, the lower of two.
     fn at(&mut self, q: f64) -> Option<f64> {
-        let len = self.len;
-        if len == 0 {
+        self.nth((q * self.len.saturating_sub(1) as f64).floor() as usize)
+    }
+
+    fn nth(&mut self, place: usize) -> Option<f64> {
+        let values = self.values.get_mut(..self.len)?;
+        if place >= values.len() {
             return None;
         }
-        let values = self.values.get_mut(..len)?;
-        let place = (q * (len - 1) as f64).floor() as usize;
         Some(*values.select_nth_unstable_by(place, f64::total_cmp).1)
     }
 }

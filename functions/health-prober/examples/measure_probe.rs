@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo build --release -p health-prober
-//! cargo run -p health-prober --example measure -- target/release/health-prober
+//! cargo run -p health-prober --example measure_probe -- target/release/health-prober
 //! ```
 //!
 //! 20 ms latency. The sequential way alone takes some six minutes; a second argument is the number of keys.
