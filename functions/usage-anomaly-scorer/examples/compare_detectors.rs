@@ -50,7 +50,9 @@ fn main() {
     for seed in 0..std::env::var("SEEDS").map_or(SEEDS, |s| s.parse().unwrap()) {
         for number in 0..KEYS {
             let key = simulated(seed, number);
-            for ((_, detector), tally) in DETECTORS.iter().zip(&mut tallies).take(if std::env::var("SEEDS").is_ok() {1} else {5}) {
+            for ((_, detector), tally) in
+                DETECTORS.iter().zip(&mut tallies).take(if std::env::var("SEEDS").is_ok() { 1 } else { 5 })
+            {
                 judge(&key, *detector, tally);
             }
         }
@@ -58,7 +60,8 @@ fn main() {
     println!("| detector | incidents found by the first run | false findings per key and year |");
     println!("|---|---|---|");
     for ((name, _), tally) in DETECTORS.iter().zip(&tallies) {
-        let [all, strict, found] = tally.found.values().fold([0; 3], |[a, b, c], row| [a + row[0], b + row[1], c + row[2]]);
+        let [all, strict, found] =
+            tally.found.values().fold([0; 3], |[a, b, c], row| [a + row[0], b + row[1], c + row[2]]);
         let runs: u32 = tally.clean_runs.values().sum();
         let findings: u32 = tally.false_findings.values().sum();
         println!(

@@ -1,7 +1,7 @@
 //! The verdicts about the usage of keys. Pure.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::domain::control::{Control, Severity};
 use shared::domain::evaluation::{Cause, Failure, Verdict, date};
 use shared::domain::key::{Key, KeyState, Unexpected};
@@ -32,6 +32,11 @@ const HIGH_SCORE: f64 = 0.99;
 
 /// From this score on, another operation of the key counts as having moved too: such hours come about once a month.
 const MOVED_SCORE: f64 = 0.5;
+
+const YEAR: f64 = 365.25;
+
+/// Beyond this, years say nothing more.
+const MOST_YEARS: f64 = 1_000.0;
 
 /// With fewer decrypts in a day, their ratio to encryptions says little.
 const FEWEST_DECRYPTS: f64 = 100.0;
@@ -101,19 +106,20 @@ fn unusual(
         .severity(severity)
         .evidence("operation", &*series.operation)
         .evidence("hour", instant(hour.at))
-        .evidence("observed", hour.observed)
-        .evidence("usual_low", hour.score.usual.low.round())
-        .evidence("usual_high", hour.score.usual.high.round())
+        .evidence("observed", whole(hour.observed))
+        .evidence("usual_low", whole(hour.score.usual.low))
+        .evidence("usual_high", whole(hour.score.usual.high))
         .evidence("score", (hour.score.score * 10_000.0).round() / 10_000.0)
         .evidence("anomaly_threshold", policy.anomaly_threshold)
-        .evidence("once_in_days", hour.score.once_in.round())
-        .evidence("also_moved", json!(also_moved))
+        .evidence("once_in_days", whole(hour.score.once_in.min(MOST_YEARS * YEAR)))
+        .occurrence(format!("{} {}", series.operation, instant(hour.at)))
         .remediation(format!(
             "Find out who it was: in CloudTrail, the events {} of this key around that hour. If it was meant to be, there \
              is nothing to do, and what stays so is soon usual. If not, take the permission from the caller, then look at \
              what was decrypted or signed.",
             series.operation
         ));
+    let verdict = if also_moved.is_empty() { verdict } else { verdict.evidence("also_moved", json!(also_moved)) };
     match graph(series, hour.at, usage.span.until, location) {
         Some(link) => verdict.evidence("graph", link),
         None => verdict,
@@ -148,9 +154,14 @@ fn count(number: f64) -> String {
     text
 }
 
+/// A count as JSON has it: without a fraction.
+fn whole(number: f64) -> Value {
+    #[expect(clippy::cast_possible_truncation, reason = "counts; what is larger is cut to the largest")]
+    let number = number.round() as i64;
+    json!(number)
+}
+
 fn rarity(once_in_days: f64) -> String {
-    const YEAR: f64 = 365.25;
-    const MOST_YEARS: f64 = 1_000.0;
     if once_in_days < 2.0 * YEAR {
         format!("so rare that it comes once in {} days", count(once_in_days))
     } else if once_in_days < MOST_YEARS * YEAR {
@@ -366,8 +377,8 @@ fn ratio(usage: KeyUsage<'_>, key: &Key, policy: Policy) -> Result<Verdict, Unex
             rounded(observed),
             rounded(usual)
         ))
-        .evidence("decrypts", *decrypts)
-        .evidence("encryptions", *encryptions)
+        .evidence("decrypts", whole(*decrypts))
+        .evidence("encryptions", whole(*encryptions))
         .evidence("decrypt_ratio", rounded(observed))
         .evidence("usual_decrypt_ratio", rounded(usual))
         .evidence("max_decrypt_ratio", policy.max_decrypt_ratio)
@@ -579,10 +590,11 @@ mod tests {
         let evidence = |name: &str| verdict.evidence[name].clone();
         assert_eq!(evidence("operation"), "Decrypt");
         assert_eq!(evidence("hour"), "2026-11-23T02:00:00Z");
-        assert_eq!(evidence("observed"), 48_210.0);
-        assert_eq!((evidence("usual_low"), evidence("usual_high")), (json!(0.0), json!(120.0)));
+        assert_eq!(evidence("observed"), 48_210);
+        assert_eq!(verdict.occurrence.as_deref(), Some("Decrypt 2026-11-23T02:00:00Z"));
+        assert_eq!((evidence("usual_low"), evidence("usual_high")), (json!(0), json!(120)));
         assert_eq!((evidence("score"), evidence("anomaly_threshold")), (json!(0.9532), json!(0.9)));
-        assert_eq!(evidence("once_in_days"), 100_000.0);
+        assert_eq!(evidence("once_in_days"), 100_000);
         assert_eq!(evidence("also_moved"), json!([moved]));
         assert!(verdict.remediation.contains("CloudTrail"));
     }
@@ -781,7 +793,7 @@ mod tests {
         let operations = [daily("Decrypt", &days(2_000.0, 100.0)), away];
         let verdict = decrypt_ratio(of(&operations), &key(), POLICY);
         assert_eq!(row(&verdict), (NonCompliant, "decrypt_heavy"));
-        assert_eq!((&verdict.evidence["decrypts"], &verdict.evidence["encryptions"]), (&json!(2_000.0), &json!(0.0)));
+        assert_eq!((&verdict.evidence["decrypts"], &verdict.evidence["encryptions"]), (&json!(2_000), &json!(0)));
         assert_eq!(verdict.evidence["decrypt_ratio"], 2_000.0);
         assert_eq!(verdict.evidence["usual_decrypt_ratio"], 100.0);
         assert!(verdict.detail.starts_with("2,000 decrypts and 0 encryptions in the last day"), "{}", verdict.detail);

@@ -196,7 +196,14 @@ impl View {
 impl Scorer {
     /// A scorer that has seen nothing yet.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, first: None, last: None, recent: VecDeque::new(), busy_until: i64::MIN, views: WINDOWS.map(View::new) }
+        Self {
+            kind,
+            first: None,
+            last: None,
+            recent: VecDeque::new(),
+            busy_until: i64::MIN,
+            views: WINDOWS.map(View::new),
+        }
     }
 
     /// Scores the next value and learns it.
@@ -282,10 +289,44 @@ impl Scorer {
                 _ => {}
             }
             let informative = !kind.gaps() || y.max(edges.high) > kind.transform(0.0, 1.0);
-            let up = view.up.step(at, y - edges.high, edges.known_high - edges.high, (floor, least), above, kind, informative);
+            let up = view.up.step(
+                at,
+                y - edges.high,
+                edges.known_high - edges.high,
+                (floor, least),
+                above,
+                kind,
+                informative,
+            );
             let down = view.down.step(at, low - y, low - edges.known_low, (floor, floor), below, kind, informative);
             view.baseline.note(at, y, [up.full >= alarming(), down.full >= alarming()]);
-            if let Ok(t) = std::env::var("DBG") && at - first > 29 * DAY { let t: f64 = t.parse().unwrap(); let (a,b)=(view.up.tail.law((floor, least), kind.default_law()).unwrap(), view.down.tail.law((floor, floor), kind.default_law()).unwrap()); if (if above {up.told} else {0.0}).max(if below {down.told} else {0.0}) > t { println!("   DBG h {} w{} above {above} y {y:.2} low {:.2} quiet {:.2} high {:.2} used low {low:.2} up {:.1}/{:.1} ({:.2} {:.2}) down {:.1}/{:.1} ({:.2} {:.2})", (at - first)/3600 - 29*24, view.window, edges.low, edges.quiet, edges.high, up.told,up.full,a.0,a.1,down.told,down.full,b.0,b.1);}}
+            if let Ok(t) = std::env::var("DBG")
+                && at - first > 29 * DAY
+            {
+                let t: f64 = t.parse().unwrap();
+                let (a, b) = (
+                    view.up.tail.law((floor, least), kind.default_law()).unwrap(),
+                    view.down.tail.law((floor, floor), kind.default_law()).unwrap(),
+                );
+                if (if above { up.told } else { 0.0 }).max(if below { down.told } else { 0.0 }) > t {
+                    println!(
+                        "   DBG h {} w{} above {above} y {y:.2} low {:.2} quiet {:.2} high {:.2} used low {low:.2} up {:.1}/{:.1} ({:.2} {:.2}) down {:.1}/{:.1} ({:.2} {:.2})",
+                        (at - first) / 3600 - 29 * 24,
+                        view.window,
+                        edges.low,
+                        edges.quiet,
+                        edges.high,
+                        up.told,
+                        up.full,
+                        a.0,
+                        a.1,
+                        down.told,
+                        down.full,
+                        b.0,
+                        b.1
+                    );
+                }
+            }
             if above {
                 surprise = surprise.max(up.told);
             }
@@ -361,7 +402,16 @@ const SMOOTH: f64 = 2.5;
 
 impl Direction {
     /// `known` is the excess that is no news any more.
-    fn step(&mut self, at: i64, excess: f64, known: f64, floor: (f64, f64), counted: bool, kind: Kind, informative: bool) -> Surprise {
+    fn step(
+        &mut self,
+        at: i64,
+        excess: f64,
+        known: f64,
+        floor: (f64, f64),
+        counted: bool,
+        kind: Kind,
+        informative: bool,
+    ) -> Surprise {
         let held = self.held.filter(|&(_, until)| at <= until).map_or(0.0, |(worst, _)| worst);
         let mut surprise = Surprise::default();
         if let Some(law) = self.tail.law(floor, kind.default_law()) {

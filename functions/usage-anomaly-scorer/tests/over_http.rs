@@ -218,7 +218,7 @@ async fn a_finding_explains_itself() {
     assert!(detail.contains(&format!("besides: Sign 9,000 between {from} and {to} UTC")), "{detail}");
     assert_eq!((&finding["severity"], &finding["aliases"]), (&json!("HIGH"), &json!(["alias/payments"])));
     let evidence = &finding["evidence"];
-    assert_eq!((&evidence["operation"], &evidence["observed"]), (&json!("Decrypt"), &json!(48_210.0)));
+    assert_eq!((&evidence["operation"], &evidence["observed"]), (&json!("Decrypt"), &json!(48_210)));
     assert_eq!(evidence["hour"], hour.to_string());
     let (low, high) = (evidence["usual_low"].as_f64().unwrap(), evidence["usual_high"].as_f64().unwrap());
     assert!(low < 100.0 && 100.0 < high && high < 1_000.0, "{evidence}");

@@ -324,9 +324,7 @@ fn tell_key(text: &mut String, location: &Location, first: &Finding, entries: &[
         }
         let (severity, change) = (finding.severity.as_str(), what_changed(news, all_new));
         let _ = writeln!(text, "  {severity}  {}{change}: {}", finding.control, finding.detail);
-        if let Some(evidence) = evidence_in_words(finding) {
-            let _ = writeln!(text, "    Evidence: {evidence}");
-        }
+        tell_evidence(text, finding);
         tell_remediation(text, finding);
     }
     if let Some(link) = location.console_link(&first.key_id) {
@@ -455,16 +453,20 @@ fn title(finding: &Finding) -> String {
     format!("{} ({})", finding.aliases.join(", "), finding.key_arn)
 }
 
-fn evidence_in_words(finding: &Finding) -> Option<String> {
-    let words: Vec<_> = finding
+/// The evidence in one line, and each link in it in one of its own.
+fn tell_evidence(text: &mut String, finding: &Finding) {
+    let facts = finding
         .evidence
         .iter()
-        .map(|(name, value)| {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            format!("{} {value}", name.replace('_', " "))
-        })
-        .collect();
-    (!words.is_empty()).then(|| words.join("; "))
+        .map(|(name, value)| (name.replace('_', " "), value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
+    let (links, words): (Vec<_>, Vec<_>) = facts.partition(|(_, value)| value.starts_with("https://"));
+    if !words.is_empty() {
+        let words: Vec<_> = words.into_iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let _ = writeln!(text, "    Evidence: {}", words.join("; "));
+    }
+    for (name, link) in links {
+        let _ = writeln!(text, "    Evidence, {name}: {link}");
+    }
 }
 
 fn counted(count: usize, thing: &str) -> String {

@@ -55,6 +55,8 @@ pub struct Verdict {
     pub evidence: Evidence,
     /// What to do. Empty where nothing is to be done.
     pub remediation: String,
+    /// Which event it is about, where the case is one and not a state: another event is another finding.
+    pub occurrence: Option<String>,
 }
 
 impl Verdict {
@@ -86,6 +88,7 @@ impl Verdict {
             severity: None,
             evidence: Evidence::new(),
             remediation: String::new(),
+            occurrence: None,
         }
     }
 
@@ -112,6 +115,13 @@ impl Verdict {
     #[must_use]
     pub fn evidence(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.evidence.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Says which event it is about.
+    #[must_use]
+    pub fn occurrence(mut self, occurrence: impl Into<String>) -> Self {
+        self.occurrence = Some(occurrence.into());
         self
     }
 

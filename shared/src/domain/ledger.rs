@@ -1,6 +1,6 @@
 //! What the team knows of each open finding, and what it has to be told after a run.
 //!
-//! 1. A finding is new, worsened, resolved or due for a reminder; anything else is silence.
+//! 1. A finding is new (another event is a new one), worsened, resolved or due for a reminder; anything else is silence.
 //! 2. It is resolved only by an evaluation of its own key, or by that key being gone.
 //! 3. `INSUFFICIENT_DATA` neither resolves nor worsens what it hides; it is a finding of its own while it lasts.
 //! 4. A change is recorded as pending before it is told and marked as told after. What is found pending is told, whatever
@@ -30,7 +30,7 @@ const MOST_STEPS: usize = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// It was not known before.
+    /// It was not known before, or it is about another event than before.
     New,
     /// Its severity rose or its reason changed.
     Worsened,
@@ -130,6 +130,9 @@ pub struct Record {
     pub severity: Severity,
     /// Reason code, as last seen.
     pub reason: String,
+    /// Which event it is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurrence: Option<String>,
     /// The last alert about it; none if it was exempt from the start.
     pub told: Option<Told>,
     /// A change that the team may not have been told of.
@@ -158,6 +161,7 @@ impl Record {
             first_seen: now,
             severity: finding.severity,
             reason: String::new(),
+            occurrence: None,
             told: None,
             pending: None,
             exemption: None,
@@ -172,6 +176,7 @@ impl Record {
         self.severity = finding.severity;
         self.reason = finding.reason.clone().into_owned();
         self.aliases.clone_from(&finding.aliases);
+        self.occurrence.clone_from(&finding.occurrence);
         self.tell(step, &finding.detail, now);
     }
 
@@ -213,6 +218,7 @@ impl Record {
             references: control.references,
             exempt: None,
             tag: Tag::NotRead,
+            occurrence: self.occurrence.clone(),
         }
     }
 }
@@ -385,8 +391,9 @@ impl<'a> Comparison<'a> {
         let was_exempt = record.is_exempt();
         let (same_severity, same_reason) = (finding.severity == record.severity, finding.reason == record.reason);
         let worse = finding.severity > record.severity || !same_reason;
-        let comes_back = record.pending == Some(Change::Resolved);
-        if comes_back {
+        let another_event = record.occurrence != finding.occurrence;
+        let starts_anew = record.pending == Some(Change::Resolved) || another_event;
+        if starts_anew {
             record.first_seen = now;
             record.step(Step::New, finding, now);
         } else if !same_severity || !same_reason {
@@ -394,7 +401,7 @@ impl<'a> Comparison<'a> {
         }
         let change = if exempt {
             None
-        } else if !known || comes_back || was_exempt || record.told.is_none() || record.pending == Some(Change::New) {
+        } else if !known || starts_anew || was_exempt || record.told.is_none() || record.pending == Some(Change::New) {
             Some(Change::New)
         } else if worse || record.pending == Some(Change::Worsened) {
             Some(Change::Worsened)

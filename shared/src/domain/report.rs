@@ -70,6 +70,9 @@ pub struct Finding {
     /// The tag that exempts from this control.
     #[serde(skip)]
     pub tag: Tag,
+    /// Which event it is about, where it is about one.
+    #[serde(skip)]
+    pub occurrence: Option<String>,
 }
 
 impl Finding {
@@ -234,6 +237,7 @@ impl Report {
                 references: control.references,
                 exempt: None,
                 tag: tags.map_or(Tag::NotRead, |tags| Tag::Read(tags.get(control.id).cloned())),
+                occurrence: verdict.occurrence,
             });
         }
     }

@@ -177,7 +177,14 @@ impl Baseline {
             _ => week_lows.at(0.5)?,
         };
         let quiet = quiet.min(low);
-        Some(Edges { low: low.min(high), high, quiet: quiet.min(high), own: (0.0, 0.0), known_low: known_low[1], known_high: known_high[1] })
+        Some(Edges {
+            low: low.min(high),
+            high,
+            quiet: quiet.min(high),
+            own: (0.0, 0.0),
+            known_low: known_low[1],
+            known_high: known_high[1],
+        })
     }
 }
 

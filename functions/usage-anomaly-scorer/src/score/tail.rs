@@ -21,7 +21,14 @@ pub struct Tail {
 
 impl Tail {
     pub fn new() -> Self {
-        Self { blocks: VecDeque::new(), sorted: Vec::new(), current: f64::NEG_INFINITY, in_current: 0, informative: 0, law: None }
+        Self {
+            blocks: VecDeque::new(),
+            sorted: Vec::new(),
+            current: f64::NEG_INFINITY,
+            in_current: 0,
+            informative: 0,
+            law: None,
+        }
     }
 
     /// Notes the excess of one more value.
@@ -69,7 +76,10 @@ impl Tail {
         let seen = f64::from(self.informative).min(n);
         let assumed = (PRIOR * floor + seen * scale) / (PRIOR + seen);
         let inflated = scale * (1.0 + 1.0 / n.sqrt());
-        Some((if std::env::var("CL").is_ok() { location.max(-1.0)} else {location}, inflated.max(assumed).max(least)))
+        Some((
+            if std::env::var("CL").is_ok() { location.max(-1.0) } else { location },
+            inflated.max(assumed).max(least),
+        ))
     }
 
     fn fit(&self) -> Option<(f64, f64)> {

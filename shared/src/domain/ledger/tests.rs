@@ -184,6 +184,26 @@ fn a_rising_severity_and_another_reason_are_worse_and_a_falling_severity_is_sile
 }
 
 #[test]
+fn another_event_is_a_new_finding_and_the_same_one_is_not() {
+    let mut table = Table::default();
+    let mut play = |n: i64, occurrence: &str| {
+        let mut ledger = Ledger::new(table.open.values().cloned());
+        let mut report = report(&Day { found: &[BAD], now: day(n), scoped: false }, &mut ledger);
+        report.findings[0].occurrence = Some(occurrence.to_owned());
+        let comparison = ledger.compare(&report.findings, &CONTROLS, day(n), INTERVAL);
+        let changes: Vec<_> = comparison.news.iter().filter_map(|news| news.change).collect();
+        let (open, _) = comparison.after_the_alert(day(n));
+        table.open.extend(open.into_iter().map(|record| (record.id(), record)));
+        changes
+    };
+    assert_eq!(play(0, "Decrypt at two"), [Change::New]);
+    assert_eq!(play(1, "Decrypt at two"), []);
+    assert_eq!(play(2, "Sign at three"), [Change::New]);
+    assert_eq!(play(3, "Sign at three"), []);
+    assert_eq!(table.open.values().next().unwrap().first_seen, day(2));
+}
+
+#[test]
 fn an_unchanged_finding_is_told_again_after_the_interval() {
     use Change::{New, Reminder, Worsened};
     let critical = Sight::Bad(Severity::Critical, "off");
