@@ -1,7 +1,6 @@
 """One local AWS with one deployment of the real template for all end-to-end tests, and the schedules' first alerts."""
 
 import contextlib
-import datetime
 import json
 
 import pytest
@@ -11,7 +10,7 @@ import fleet
 import local_aws
 import template
 import usage
-from local_aws import ROOT, LocalAws, Subscriber, built_template, quick_binaries
+from local_aws import NOT_YET, ROOT, LocalAws, Subscriber, built_template, quick_binaries
 
 ROTATION, AGE, HEALTH, USAGE = "rotation-checker", "key-age-checker", "health-prober", "usage-anomaly-scorer"
 EVENTS = ROOT / "events"
@@ -49,13 +48,11 @@ class Deployment:
         self.aws = aws
         self.keys = fleet.create(aws)
         self.keys["alias/archive"].health = fleet.TRIED_OUT  # by the parameter ProbeKeys
-        # The deployment must be done, and the queues be there, before it fires.
-        self.fires_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=30)
         self.template = built_template(aws.directory, quick_binaries())
         aws.client("logs").create_log_group(logGroupName=TRAIL)
         self.parameters = {
             "Environment": "test",
-            "ScheduleExpression": f"at({self.fires_at:%Y-%m-%dT%H:%M:%S})",
+            "ScheduleExpression": NOT_YET,  # the queues must be there before it fires
             "ScheduleWindowMinutes": 0,
             "OperationsEmail": "operations@example.com",
             "CloudTrailLogGroupName": TRAIL,
@@ -70,6 +67,7 @@ class Deployment:
         self.team = Subscriber(aws, "team", topic)
         self.medium = Subscriber(aws, "medium-only", topic, {"severity": ["MEDIUM"]})
         self.critical = Subscriber(aws, "critical-only", topic, {"severity": ["CRITICAL"]})
+        self.fires_at = aws.let_the_schedules_fire()
         # The stack's own keys are keys of the account too.
         for name in ("AlertKey", "ApplicationKey", "DatabaseKey", "BackupKey"):
             self.keys[name] = fleet.Key(name, "of the stack", fleet.COMPLIANT, fleet.YOUNG, self.outputs[f"{name}Arn"])

@@ -27,6 +27,7 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REGION = "us-east-1"
 STACK = "kms-compliance-dev"  # as in samconfig.toml
+NOT_YET = "at(2099-12-31T00:00:00)"
 
 
 def interrupt_on_signals():
@@ -221,6 +222,20 @@ class LocalAws:
             )
         stack = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def let_the_schedules_fire(self):
+        """Moves the deployed schedules, which were `NOT_YET` to fire, to a moment from now, and returns it."""
+        at = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) + datetime.timedelta(seconds=3)
+        scheduler = self.client("scheduler")
+        for found in scheduler.list_schedules()["Schedules"]:
+            schedule = scheduler.get_schedule(Name=found["Name"])
+            scheduler.update_schedule(
+                Name=schedule["Name"],
+                ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+                FlexibleTimeWindow=schedule["FlexibleTimeWindow"],
+                Target=schedule["Target"],
+            )
+        return at
 
     def mails(self):
         """What e-mail subscribers got so far."""

@@ -12,6 +12,8 @@ values that KMS and DynamoDB give them, so that the template's policies are enfo
 It does not see which request of CloudWatch it gets by the protocol that the SDK for Rust speaks, so it checks no
 permission for it, and its trail has no name for it. Here the path tells.
 
+It looks at its schedules every ten seconds; here, every second.
+
 All of its keys were made just now. Here a key can be older: by its tag `local-aws/created`, in seconds since 1970.
 
 Its rules never see what KMS and CloudTrail say of a key, and nobody may say it in their place. Here anybody may: an
@@ -36,7 +38,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from ministack import app as ministack
 from ministack.core import iam_actions
-from ministack.services import eventbridge, kms, lambda_svc, sns, sqs
+from ministack.services import eventbridge, kms, lambda_svc, scheduler, sns, sqs
 from ministack.services.cloudformation import provisioners
 
 _deliver = sns._fanout
@@ -171,6 +173,7 @@ if __name__ == "__main__":
     iam_actions.extract_resource_arn = _resource_of_cloudwatch_too
     ministack._ct_event_name = _event_name_of_cloudwatch_too
     kms._create_key = _create_key_of_any_age
+    scheduler._SCHEDULE_TICK_INTERVAL = 1
     eventbridge._put_events = _put_events_of_anybody
     sqs._receive_messages_for_esm = _receive_a_whole_batch
     threading.Thread(target=_end_with_the_parent, daemon=True).start()

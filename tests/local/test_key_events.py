@@ -153,11 +153,11 @@ def test_no_other_accounts_event_is_taken(deployment, kind):
 
 @pytest.fixture
 def impatient(deployment):
-    """A deployment whose queues and mappings wait a second where the real ones wait a minute."""
+    """A deployment whose queues wait not at all, and whose mappings a second, where the real ones wait a minute."""
     sqs = deployment.aws.client("sqs")
     for function, logical_id in LISTENERS.items():
         url = deployment.outputs[f"{logical_id}EventQueueUrl"]
-        sqs.set_queue_attributes(QueueUrl=url, Attributes={"DelaySeconds": "1", "VisibilityTimeout": "20"})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"DelaySeconds": "0", "VisibilityTimeout": "20"})
         (mapping,) = deployment.lambda_.list_event_source_mappings(FunctionName=deployment.name(function))[
             "EventSourceMappings"
         ]

@@ -125,6 +125,15 @@ def use_of_keys():
         yield named | ({"Condition": {"StringEquals": condition}} if condition else {})
 
 
+def test_the_probers_policy_fits_with_as_many_named_keys_as_can_be(resources, source):
+    policies = properties(resources, "HealthProberRole")["Policies"]
+    # Each of the three statements about named keys holds them all, in quotes.
+    named = 3 * (source["Parameters"]["ProbeKeys"]["MaxLength"] + 2 * 25)
+    # Functions of the template are longer than what becomes of them, but for names that CloudFormation makes.
+    made = 6 * 150
+    assert len(json.dumps(policies, separators=(",", ":"))) + named + made <= 10_240  # all inline policies of a role
+
+
 def test_keys_are_named_for_the_probe_on_request_alone(source):
     assert source["Conditions"]["HasProbeKeys"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ProbeKeys"}, ""]}]}
     assert source["Parameters"]["ProbeKeys"]["Default"] == ""

@@ -194,7 +194,8 @@ def widgets(resources):
 
 def test_every_metric_on_the_dashboard_is_emitted(resources):
     run, controls = emitted()
-    shown = set()
+    shown, of_the_prober = set(), {"ProbeLatency"}
+    assert "ProbeLatency" in (ROOT / "functions/health-prober/src/lib.rs").read_text(encoding="utf-8")
     for metrics, _ in widgets(resources).values():
         for name, dimensions in metrics:
             shown.add(name)
@@ -202,7 +203,8 @@ def test_every_metric_on_the_dashboard_is_emitted(resources):
             if "Control" in dimensions:
                 assert name in controls and dimensions["Control"] in fleet.CONTROLS[function]
             else:
-                assert name in run and function in FUNCTIONS and len(dimensions) == 1
+                assert name in (of_the_prober if function == "health-prober" else set()) | run
+                assert function in FUNCTIONS and len(dimensions) == 1
     assert shown >= {"CoveragePercent", "NonCompliant", "InsufficientData", "RunDuration", "KmsThrottles"}
     assert shown >= {"AlertsPublished", "KeysListed"}
 
@@ -212,7 +214,8 @@ def test_the_dashboard_shows_every_function_and_every_control(resources):
         of_controls = {each[1]["Control"] for each in metrics if "Control" in each[1]}
         if of_controls:
             assert of_controls == {control for controls in fleet.CONTROLS.values() for control in controls}
-        assert {each[1]["Function"] for each in metrics} == set(FUNCTIONS)
+        latency = {each[0] for each in metrics} == {"ProbeLatency"}
+        assert {each[1]["Function"] for each in metrics} == ({"health-prober"} if latency else set(FUNCTIONS))
 
 
 def test_the_dashboard_computes_the_age_of_each_functions_last_run(resources):
