@@ -180,7 +180,8 @@ impl<C: Check<N>, const N: usize> Function<C, N> {
         let time = Time::until(start, time_left(&event.context, now));
         let mut report = Report::new(C::FUNCTION, &location, now, &C::CONTROLS, false);
         if let Some(options) = &request.options {
-            let run = Run { function: self, options, location, now, time };
+            let by_event = request.batch.is_some();
+            let run = Run { function: self, options, by_event, location, now, time };
             let owner = request.id.as_ref().unwrap_or(&event.context.request_id);
             report = run.under_lease(owner, &event.context).await?;
         }
@@ -227,6 +228,8 @@ impl Time {
 struct Run<'a, C, const N: usize> {
     function: &'a Function<C, N>,
     options: &'a Options,
+    /// Does the run answer to events about keys?
+    by_event: bool,
     location: Location,
     now: Timestamp,
     time: Time,
@@ -249,16 +252,20 @@ enum Scope {
     Seen,
     /// The key was listed and is gone since.
     Gone,
+    /// Something happened to the key, and it is gone since.
+    GoneAfterEvent,
     /// The run was not to look at the key.
     NotSeen,
 }
 
 impl<const N: usize> Judged<N> {
     /// What follows from the verdicts.
-    async fn of(kms: &Kms, key: KeyIdentity, verdicts: [Verdict; N], source: Source) -> Self {
+    async fn of(kms: &Kms, key: KeyIdentity, verdicts: [Verdict; N], source: Source, by_event: bool) -> Self {
+        let not_found = verdicts.iter().any(|verdict| verdict.reason == NOT_FOUND);
         let scope = match source {
             Source::OutOfScope(_) => Scope::NotSeen,
-            Source::Listed if verdicts.iter().any(|verdict| verdict.reason == NOT_FOUND) => Scope::Gone,
+            Source::Listed if not_found => Scope::Gone,
+            Source::Named if not_found && by_event => Scope::GoneAfterEvent,
             _ => Scope::Seen,
         };
         let has_finding = verdicts.iter().any(|verdict| verdict.compliance == Compliance::NonCompliant);
@@ -289,7 +296,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
     }
 
     async fn report(&self, table: Option<&FindingsTable<'_>>, lease: Option<&Lease>) -> Result<Report, RunError> {
-        let Self { function: Function { check: _, settings, config, .. }, options, location, now, time } = self;
+        let Self { function: Function { settings, config, .. }, options, location, now, time, .. } = self;
         let judged_at = options.as_of.unwrap_or(*now);
         // Reports read better without fractions of seconds.
         let evaluated_at = Timestamp::from_second(judged_at.as_second()).unwrap_or(judged_at);
@@ -340,6 +347,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         let mut take = |Judged { key, verdicts, tags, scope, .. }: Judged<N>| {
             match scope {
                 Scope::Gone => return ledger.gone(&key.arn),
+                Scope::GoneAfterEvent => ledger.gone(&key.arn),
                 Scope::Seen => ledger.saw(&key.arn, C::CONTROLS, &verdicts),
                 Scope::NotSeen => {}
             }
@@ -387,7 +395,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
         let keys = futures::stream::iter(provisional.iter().enumerate())
             .map(async |(place, Judged { key, verdicts, source, .. })| {
                 let verdicts = self.function.check.finish(run, kms, key, verdicts.clone(), scene.now).await;
-                (place, Judged::of(kms, key.clone(), verdicts, source.clone()).await)
+                (place, Judged::of(kms, key.clone(), verdicts, source.clone(), self.by_event).await)
             })
             .buffer_unordered(KEYS_AT_A_TIME);
         let mut keys = pin!(keys);
@@ -413,7 +421,7 @@ impl<C: Check<N>, const N: usize> Run<'_, C, N> {
                 }
             },
         };
-        Judged::of(kms, key, verdicts, source).await
+        Judged::of(kms, key, verdicts, source, self.by_event).await
     }
 
     /// Tells the team what changed, and the ledger what the team was told.

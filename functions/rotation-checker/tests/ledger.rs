@@ -479,6 +479,26 @@ async fn nothing_is_resolved_that_was_not_seen() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_gone_after_an_event_about_it_resolves_its_findings_and_is_no_news() {
+    let (fleet, function) = start(fleet_of(json!([off(0), good(1)])), &[]);
+    ok(function.invoke(&scheduled("daily")).await);
+    fleet.replace(describe(fleet_of(json!([good(1)])))).unwrap();
+    fleet.clear_published();
+    let body = json!({"detail": {"keys": [id(0)]}}).to_string();
+    let event = json!({"Records": [{"messageId": "m", "eventSource": "aws:sqs", "body": body}]});
+    let response = ok(function.invoke(&event).await);
+    assert_eq!(
+        response["alerts"],
+        json!({"new": 0, "worsened": 0, "resolved": 1, "reminder": 0, "messages_published": 1})
+    );
+    assert_eq!(response["findings"][0]["reason"], "not_found", "it was asked for by name");
+    assert_eq!(ok(function.invoke(&scheduled("the next day")).await)["alerts"]["messages_published"], 0);
+    // A name that somebody gave is another matter: it may be wrong.
+    let by_hand = ok(function.invoke(&json!({"detail": {"keys": [id(0)]}})).await);
+    assert_eq!(by_hand["alerts"]["new"], 3);
+}
+
+#[tokio::test]
 async fn a_dry_run_says_what_it_would_tell_and_leaves_the_ledger_alone() {
     let (fleet, function) = start(fleet_of(json!([off(0)])), &[]);
     let dry = json!({"detail": {"dry_run": true}});

@@ -12,7 +12,7 @@
 //! ```
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::tz::Offset;
@@ -238,6 +238,8 @@ enum Seen {
 #[derive(Debug, Default)]
 pub struct Ledger {
     records: BTreeMap<Id, (Record, Seen)>,
+    /// Keys that are no more: that they are not found is no news.
+    gone: BTreeSet<String>,
 }
 
 /// Why a finding is no more.
@@ -286,7 +288,8 @@ pub struct Comparison<'a> {
 impl Ledger {
     /// A ledger of these open findings.
     pub fn new(records: impl IntoIterator<Item = Record>) -> Self {
-        Self { records: records.into_iter().map(|record| (record.id(), (record, Seen::Nothing))).collect() }
+        let records = records.into_iter().map(|record| (record.id(), (record, Seen::Nothing)));
+        Self { records: records.collect(), gone: BTreeSet::new() }
     }
 
     /// How many findings are open.
@@ -320,6 +323,7 @@ impl Ledger {
         for (_, seen) in self.of_key(key_arn) {
             *seen = Seen::Gone;
         }
+        self.gone.insert(key_arn.to_owned());
     }
 
     /// Takes note that every key there is was seen: a key that was not is no more.
@@ -354,7 +358,10 @@ impl Ledger {
         reminder_interval_days: i32,
     ) -> Comparison<'a> {
         let mut comparison = Comparison::default();
-        for finding in findings.iter().filter(|finding| finding.is_alertable()) {
+        let is_news = |finding: &&Finding| {
+            finding.is_alertable() && !(finding.reason == NOT_FOUND && self.gone.contains(&finding.key_arn))
+        };
+        for finding in findings.iter().filter(is_news) {
             let id = (finding.key_arn.clone(), finding.control.to_owned(), finding.compliance);
             let record = self.records.remove(&id).map(|(record, _)| record);
             comparison.found(finding, record, now, reminder_interval_days);
