@@ -13,7 +13,7 @@ use simulated_fleet::trial::{TOPIC, WITH_LEDGER, describe, fleet_of, ok};
 use simulated_fleet::{Fleet, Function, Invocation};
 
 #[tokio::main(flavor = "current_thread")]
-#[expect(clippy::print_stdout, clippy::unwrap_used, reason = "a command that prints a table")]
+#[expect(clippy::indexing_slicing, clippy::print_stdout, clippy::unwrap_used, reason = "a command that prints a table")]
 async fn main() {
     let binary = std::env::args_os().nth(1).unwrap_or_else(|| "target/release/rotation-checker".into());
     let keys: u32 = std::env::args().nth(2).map_or(20_000, |keys| keys.parse().unwrap());

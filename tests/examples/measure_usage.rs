@@ -10,6 +10,8 @@
 //! quota of KMS's and CloudWatch's requests. The price is CloudWatch's for a day's run: $0.01 for 1,000 metrics that
 //! `GetMetricData` is asked for, and for 1,000 calls of `ListMetrics` (us-east-1).
 
+#![expect(clippy::indexing_slicing, reason = "a command, not the product")]
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -22,7 +24,7 @@ const HOURS: u32 = 28 * 24;
 const DOLLARS_A_METRIC: f64 = 0.01 / 1_000.0;
 
 #[tokio::main(flavor = "current_thread")]
-#[expect(clippy::indexing_slicing, clippy::print_stdout, clippy::unwrap_used, reason = "a command that prints a table")]
+#[expect(clippy::print_stdout, clippy::unwrap_used, reason = "a command that prints a table")]
 async fn main() {
     let binary = std::env::args_os().nth(1).unwrap_or_else(|| "target/release/usage-anomaly-scorer".into());
     println!(

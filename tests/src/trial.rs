@@ -113,6 +113,49 @@ pub fn assert_all(response: &Value, id: &str, expected: (&str, &str)) {
     }
 }
 
+/// Each of these values of a variable fails every invocation, by an error that names both; nothing is called.
+pub async fn assert_settings_are_refused(binary: impl AsRef<Path>, settings: &[(&str, &str)]) {
+    let fleet = Fleet::serve(describe(fleet_of(json!([{}])))).unwrap();
+    for (variable, value) in settings {
+        let function = Function::start(&binary, &fleet, &[("SNS_TOPIC_ARN", TOPIC), (variable, value)]).unwrap();
+        for _ in 0..2 {
+            let outcome = function.invoke(&json!({})).await;
+            assert_eq!(error_type(&outcome), "InvalidConfiguration");
+            let message = error_message(&outcome);
+            let named = message.contains(variable) && message.contains(value) && message.contains("it must be");
+            assert!(named, "{message}");
+        }
+    }
+    assert_eq!(fleet.calls(), BTreeMap::new());
+}
+
+/// Every event in the function's folder is answered as its name says.
+pub async fn assert_events_are_answered(binary: impl AsRef<Path>, function: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(function);
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() > 5);
+    let (fleet, function) = start(binary, fleet_of(json!([{"aliases": ["alias/payments"]}])), &[]);
+    for file in files {
+        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let event: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        fleet.clear_calls();
+        let outcome = function.invoke(&event).await;
+        if name.starts_with("malformed") {
+            assert_eq!(error_type(&outcome), "InvalidEvent", "{name}");
+            assert_eq!(fleet.calls(), BTreeMap::new(), "{name}: nothing is called");
+            assert!(outcome.logs.iter().any(|line| line.contains("InvalidEvent")), "{name}");
+        } else {
+            let response = ok(outcome);
+            assert_counts_add_up(&response);
+            let failures = response.get("batchItemFailures");
+            assert_eq!(failures.is_some(), name.starts_with("sqs"), "{name}");
+            let failures = failures.and_then(Value::as_array).map_or(0, Vec::len);
+            assert_eq!(failures, usize::from(name.contains("one-malformed")), "{name}");
+        }
+    }
+}
+
 /// The function made exactly the calls that `calls.json` lists for it. Its role is held against the same list.
 pub fn assert_calls_are_those_granted(fleet: &Fleet, function: &str) {
     let lists: Value = serde_json::from_str(include_str!("../calls.json")).unwrap();

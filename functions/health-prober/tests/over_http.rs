@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use simulated_fleet::trial::{
-    self, TABLE, TOPIC, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now,
-    describe, error_message, error_type, finding, fleet_of, ok, verbose, verdicts,
+    self, TABLE, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now,
+    error_message, finding, fleet_of, ok, verbose, verdicts,
 };
 use simulated_fleet::{Fleet, Function, Invocation, Outcome, generated_key_id};
 
@@ -733,23 +733,7 @@ async fn a_key_that_is_gone_meanwhile_is_dropped() {
 
 #[tokio::test]
 async fn events_from_the_files() {
-    let (fleet, function) = start(fleet_of(json!([{"aliases": ["alias/payments"]}])), &[]);
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/health-prober");
-    let mut seen = 0;
-    for file in std::fs::read_dir(folder).unwrap() {
-        let file = file.unwrap().path();
-        let event: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-        fleet.clear_calls();
-        let outcome = function.invoke(&event).await;
-        if file.file_stem().unwrap().to_str().unwrap().starts_with("malformed") {
-            assert_eq!(error_type(&outcome), "InvalidEvent", "{}", file.display());
-            assert_eq!(fleet.calls(), BTreeMap::new());
-        } else {
-            assert_counts_add_up(&ok(outcome));
-        }
-        seen += 1;
-    }
-    assert!(seen > 5);
+    trial::assert_events_are_answered(BINARY, "health-prober").await;
 }
 
 #[tokio::test]
@@ -778,17 +762,11 @@ async fn excluded_and_unknown_keys() {
 
 #[tokio::test]
 async fn settings() {
-    let fleet = Fleet::serve(describe(fleet_of(json!([{}])))).unwrap();
-    for (variable, value) in [
+    let refused = [
         ("PROBE_KEYS", "alias/payments"),
         ("PROBE_KEYS", "1234abcd-12ab-34cd-56ef-1234567890ab"),
         ("REPLICA_REGIONS", "Ireland"),
         ("REPLICA_REGIONS", "eu-west-1;us-east-1"),
-    ] {
-        let function = Function::start(BINARY, &fleet, &[("SNS_TOPIC_ARN", TOPIC), (variable, value)]).unwrap();
-        let outcome = function.invoke(&json!({})).await;
-        assert_eq!(error_type(&outcome), "InvalidConfiguration");
-        assert!(error_message(&outcome).contains(variable) && error_message(&outcome).contains(value));
-    }
-    assert_eq!(fleet.calls(), BTreeMap::new());
+    ];
+    trial::assert_settings_are_refused(BINARY, &refused).await;
 }

@@ -2,13 +2,12 @@
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use simulated_fleet::trial::{
-    self, TOPIC, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now,
-    describe, error_message, error_type, finding, fleet_of, ok, seconds_from_now, verbose, verdicts,
+    self, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now, finding,
+    fleet_of, ok, seconds_from_now, verbose, verdicts,
 };
 use simulated_fleet::{Fleet, Function, Invocation, generated_key_id};
 
@@ -309,39 +308,20 @@ async fn settings() {
     assert_eq!(response["controls"][AGE]["NON_COMPLIANT"], 1);
     assert_eq!(response["controls"][EXPIRY]["NON_COMPLIANT"], 1);
 
-    let fleet = Fleet::serve(describe(fleet_of(json!([{}])))).unwrap();
-    for (variable, value) in [
+    let refused = [
         ("MAX_KEY_AGE_DAYS", "0"),
         ("MAX_KEY_AGE_DAYS", "-5"),
         ("MAX_KEY_AGE_DAYS", "3651"),
         ("MAX_KEY_AGE_DAYS", "one year"),
         ("EXPIRY_WARNING_DAYS", "-1"),
         ("EXPIRY_WARNING_DAYS", "1e3"),
-    ] {
-        let function = Function::start(BINARY, &fleet, &[("SNS_TOPIC_ARN", TOPIC), (variable, value)]).unwrap();
-        let outcome = function.invoke(&json!({})).await;
-        assert_eq!(error_type(&outcome), "InvalidConfiguration");
-        assert!(error_message(&outcome).contains(variable) && error_message(&outcome).contains(value));
-    }
-    assert_eq!(fleet.calls(), BTreeMap::new());
+    ];
+    trial::assert_settings_are_refused(BINARY, &refused).await;
 }
 
 #[tokio::test]
 async fn events_from_the_files() {
-    let (fleet, function) = start(fleet_of(json!([{"aliases": ["alias/payments"]}])), &[]);
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/key-age-checker");
-    for file in std::fs::read_dir(folder).unwrap() {
-        let file = file.unwrap().path();
-        let event: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-        fleet.clear_calls();
-        let outcome = function.invoke(&event).await;
-        if file.file_stem().unwrap().to_str().unwrap().starts_with("malformed") {
-            assert_eq!(error_type(&outcome), "InvalidEvent", "{}", file.display());
-            assert_eq!(fleet.calls(), BTreeMap::new());
-        } else {
-            assert_counts_add_up(&ok(outcome));
-        }
-    }
+    trial::assert_events_are_answered(BINARY, "key-age-checker").await;
 }
 
 #[tokio::test]

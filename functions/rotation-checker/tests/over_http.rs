@@ -341,30 +341,7 @@ async fn a_thousand_keys_sixty_of_them_faulty() {
 
 #[tokio::test]
 async fn events_from_the_files() {
-    let (fleet, function) = start(fleet_of(json!([{"aliases": ["alias/payments"]}])), &[]);
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/rotation-checker");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    assert!(files.len() > 10);
-    for file in files {
-        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
-        let event: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-        fleet.clear_calls();
-        fleet.clear_published();
-        let outcome = function.invoke(&event).await;
-        if name.starts_with("malformed") {
-            assert_eq!(error_type(&outcome), "InvalidEvent", "{name}");
-            assert_eq!(fleet.calls(), BTreeMap::new(), "{name}: nothing is called");
-            assert!(outcome.logs.iter().any(|line| line.contains("InvalidEvent")), "{name}");
-        } else {
-            let response = ok(outcome);
-            assert_counts_add_up(&response);
-            let failures = response.get("batchItemFailures");
-            assert_eq!(failures.is_some(), name.starts_with("sqs"), "{name}");
-            let failures = failures.and_then(Value::as_array).map_or(0, Vec::len);
-            assert_eq!(failures, usize::from(name.contains("one-malformed")), "{name}");
-        }
-    }
+    trial::assert_events_are_answered(BINARY, "rotation-checker").await;
 }
 
 #[tokio::test]
@@ -379,8 +356,7 @@ async fn a_payload_that_is_no_event_is_refused() {
 
 #[tokio::test]
 async fn wrong_settings_fail_every_invocation_and_are_named() {
-    let fleet = Fleet::serve(describe(fleet_of(json!([{}])))).unwrap();
-    for (variable, value) in [
+    let refused = [
         ("SNS_TOPIC_ARN", ""),
         ("SNS_TOPIC_ARN", "alerts"),
         ("MAX_ROTATION_PERIOD_DAYS", "89"),
@@ -394,20 +370,8 @@ async fn wrong_settings_fail_every_invocation_and_are_named() {
         ("REMINDER_INTERVAL_DAYS", "-7"),
         ("MONITORED_KEYS", "arn:aws:s3:::bucket"),
         ("EXCLUDED_KEYS", "alias/"),
-    ] {
-        let settings = [("SNS_TOPIC_ARN", TOPIC), (variable, value)];
-        let function = Function::start(BINARY, &fleet, &settings).unwrap();
-        for _ in 0..2 {
-            let outcome = function.invoke(&json!({})).await;
-            assert_eq!(error_type(&outcome), "InvalidConfiguration");
-            let message = error_message(&outcome);
-            assert!(
-                message.contains(variable) && message.contains(value) && message.contains("it must be"),
-                "{message}"
-            );
-        }
-    }
-    assert_eq!(fleet.calls(), BTreeMap::new());
+    ];
+    trial::assert_settings_are_refused(BINARY, &refused).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use simulated_fleet::trial::{
     self, TOPIC, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now,
-    describe, error_message, error_type, finding, fleet_of, ok, verbose, verdicts,
+    describe, finding, fleet_of, ok, verbose, verdicts,
 };
 use simulated_fleet::{Fleet, Function, Invocation, generated_key_id};
 
@@ -424,8 +424,7 @@ async fn settings() {
     assert_eq!(reason(generated_key_id(3), RATIO), "usual");
     assert!(!fleet.calls_for("ListResourceTags").contains_key("probed"));
 
-    let fleet = Fleet::serve(describe(fleet_of(json!([{}])))).unwrap();
-    for (variable, value) in [
+    let refused = [
         ("BASELINE_DAYS", "6"),
         ("BASELINE_DAYS", "64"),
         ("BASELINE_DAYS", "a month"),
@@ -437,29 +436,11 @@ async fn settings() {
         ("MAX_DECRYPT_RATIO", "0"),
         ("MAX_DECRYPT_RATIO", "ten"),
         ("PROBE_KEYS", "alias/a"),
-    ] {
-        let function = Function::start(BINARY, &fleet, &[("SNS_TOPIC_ARN", TOPIC), (variable, value)]).unwrap();
-        let outcome = function.invoke(&json!({})).await;
-        assert_eq!(error_type(&outcome), "InvalidConfiguration");
-        assert!(error_message(&outcome).contains(variable) && error_message(&outcome).contains(value));
-    }
-    assert_eq!(fleet.calls(), BTreeMap::new());
+    ];
+    trial::assert_settings_are_refused(BINARY, &refused).await;
 }
 
 #[tokio::test]
 async fn events_from_the_files() {
-    let (fleet, function) = start(fleet_of(json!([{"aliases": ["alias/payments"]}])), &[]);
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/usage-anomaly-scorer");
-    for file in std::fs::read_dir(folder).unwrap() {
-        let file = file.unwrap().path();
-        let event: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-        fleet.clear_calls();
-        let outcome = function.invoke(&event).await;
-        if file.file_stem().unwrap().to_str().unwrap().starts_with("malformed") {
-            assert_eq!(error_type(&outcome), "InvalidEvent", "{}", file.display());
-            assert_eq!(fleet.calls(), BTreeMap::new());
-        } else {
-            assert_counts_add_up(&ok(outcome));
-        }
-    }
+    trial::assert_events_are_answered(BINARY, "usage-anomaly-scorer").await;
 }
