@@ -50,8 +50,8 @@ fn score(input: impl BufRead, mut out: impl Write) -> Result<(), String> {
             (None, _) => Err(wrong(&format!("`{time}` is no timestamp"))),
             (_, Err(_)) => Err(wrong(&format!("`{value}` is no number"))),
             (Some(at), Ok(parsed)) => {
-                let scored = scorer.push(at, parsed).map_err(|error| wrong(&error.to_string()))?;
-                writeln!(out, "{time},{value},{}", scored.score).map_err(not_written)
+                let found = scorer.push(at, parsed).map_err(|error| wrong(&error.to_string()))?;
+                writeln!(out, "{time},{value},{}", found.score).map_err(not_written)
             }
         }
     });
