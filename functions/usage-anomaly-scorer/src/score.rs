@@ -6,54 +6,102 @@
 //!
 //! # From a value to a score
 //!
-//! 1. **The excess.** The usual range of the moment is what the series showed at this hour on the same weekday of
-//!    earlier weeks (while there are no two such weeks: at this hour on earlier days), one hour early or late allowed.
-//!    Its edges are medians, so an earlier incident does not move them. The excess is how far the value lies above the
-//!    upper edge, or below the lower one. Counts are first brought to a scale on which their noise is 1 (`transform`).
-//! 2. **The surprise.** Every [`BLOCK`] values, the largest excess is noted. Quantiles of these maxima say how far out a
-//!    block's worst value usually lies; beyond them the tail is Gumbel's, the law of maxima. That gives the probability
-//!    that a block (a day of hourly values) holds a value so far out. The same is done for means over some values, which
-//!    find what is too small for one value and too lasting for chance.
-//! 3. **The score** is `1 − p^(1/5)`: 0.9 is once in 100,000 days, 0.99 once in ten thousand million.
+//! 1. **What is usual.** For each hour of the day: what the same hour held on the same weekday of earlier weeks. The
+//!    edges of the usual range are medians, so neither an incident nor a holiday among them moves them; they allow for
+//!    usage that comes up to two hours early or late. The lower edge is that of the quietest days of four weeks, unless
+//!    today has already been as busy as an ordinary day: less usage than ever on a day that began like any is
+//!    surprising, a holiday is not. The *excess* is how far a value lies outside.
+//! 2. **How surprising that is.** Of every [`BLOCK`] values (a day of hourly ones) the largest excess is remembered. The
+//!    upper ones of these, without the very largest, give a Gumbel law, the law of maxima, with a normal tail. It says
+//!    with which probability p a day holds an excess like this one. A series that often leaves its edges is surprising
+//!    only when it leaves them further.
+//! 3. **One value, four, twenty-seven.** Both is done for single values and for sums over the last four and over the last
+//!    27 (a day, and what a daily job may be late): that finds what is too little for one hour and too lasting for chance.
+//!    The most surprising decides.
+//! 4. **The score** is `1 − p^(1/5)`: 0.9 is once in 100,000 days, 0.99 once in ten thousand million.
+//!
+//! Counts are first brought to a scale on which their noise is about 1: chance (Poisson) for few, a fifth of themselves
+//! for many. So 30 requests after none are far out, and 1,060 after 1,000 are nothing. Measurements are taken as they
+//! are.
 //!
 //! # News is told once
 //!
-//! While an excursion goes on, only what exceeds its worst value so far is scored. What was reported at an hour on two
-//! of the last seven days is the new usual there.
+//! An excursion is told of when it begins (once in 1,000 days), when it becomes a finding, and each time its surprise has
+//! doubled; in between, and until twelve hours after its last surprising value, it scores low. What was as unusual on two
+//! of the last seven days at that hour is known. So a new level is reported, and learnt; what happens every night is
+//! reported two nights.
+//!
+//! # Cost
+//!
+//! A value costs a bounded number of steps: the edges of an hour are made once a day from at most 63 days, the law once
+//! in [`BLOCK`] values from at most 256 blocks. A scorer holds at most about 140 kB.
 
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    clippy::cast_possible_wrap,
     reason = "sizes of a few hundred, places in short lists"
 )]
 
 mod baseline;
 mod tail;
+mod view;
 
 use std::collections::VecDeque;
 
-use baseline::Baseline;
-use tail::Tail;
+use view::View;
 
-/// Values between two notes of the worst excess: a day of hourly values.
+/// Values whose largest excess is one of those that the tail is read off: a day of hourly values.
 pub const BLOCK: u32 = 24;
 
 /// Seconds of history from which a score can be believed: three days.
 pub const LEARNING_SECONDS: i64 = 3 * DAY;
 
-/// A score from which usage is a finding, unless the operator chose another.
+/// Seconds to be read beyond the baseline: the day that is judged, and one that fills the longest window before the
+/// baseline begins.
+pub const LEAD_SECONDS: i64 = 2 * DAY;
+
+/// The score from which usage is a finding, unless the operator chose another: once in 100,000 days.
 pub const UNUSUAL: f64 = 0.9;
+
+/// Windows whose sums are scored, in values: one, some, and a day and three hours, so that a daily job which comes up to
+/// three hours late is never missing from it.
+const WINDOWS: [usize; 3] = [1, 4, LONGEST];
+const LONGEST: usize = 27;
+
+/// The relative noise of a busy key's hourly counts, from which on chance is no more what makes them vary.
+const RELATIVE_NOISE: f64 = 0.2;
+
+/// Of counts: what a neighbouring hour may lie higher before it lifts the upper edge. Two and a half times the noise: a
+/// daily wave is smooth, a job's begin is not.
+const SMOOTH: f64 = 2.5;
+
+/// How long after an hour as busy as on an ordinary day today is taken for one, in seconds.
+const BUSY: i64 = 5 * HOUR;
+
+/// The distance, in units of noise, from which an ordinary day's lower edge can be told from a quiet day's.
+const TWO_KINDS_OF_DAY: f64 = 9.0;
+
+/// An hour is as busy as on an ordinary day if it lacks no more than this share of what tells that from a quiet one.
+const NEARLY: f64 = 0.2;
+
+/// Measurements that are closer than this are taken as if sixty of them were an hour, in seconds.
+const CLOSE: i64 = 60;
+
+/// The score from which a value is outside of the usual range.
+const HALF: f64 = 0.5;
+
+/// The score is 1 − e^(−surprise/5).
+const PER_E: f64 = 5.0;
+
+/// Beyond this, sums would no more be numbers.
+const LARGEST: f64 = 1e100;
+
+/// Times beyond this, thirty million years, would overflow where they are added to.
+const FURTHEST: i64 = 1 << 50;
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
-
-/// Windows whose means are scored, in values.
-const WINDOWS: [usize; 3] = [1, 4, 27];
-
-/// How long after its last surprising value an excursion counts as the same, in seconds.
-const HOLD: i64 = 12 * HOUR;
 
 /// What a series holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +115,12 @@ pub enum Kind {
     Measurements,
 }
 
-/// The values between which a score stays below one half: those that come at least about once a month.
+/// From the lowest to the highest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
-    /// The lowest usual value.
+    /// The lowest.
     pub low: f64,
-    /// The highest usual value.
+    /// The highest.
     pub high: f64,
 }
 
@@ -81,22 +129,27 @@ pub struct Range {
 pub struct Score {
     /// How surprising, from 0 to 1.
     pub score: f64,
-    /// What is usual at this moment of the series, in the unit of its values.
+    /// The score is about so many values, the last of them this one: 1 unless they are unusual only together.
+    pub window: usize,
+    /// Their sum; of measurements, their mean.
+    pub observed: f64,
+    /// What is usual for that sum or mean at this moment: what alone would score below one half. More than that comes
+    /// about once a month.
     pub usual: Range,
-    /// So rare that it comes once in so many days; for measurements that are not hourly, once in so many blocks of
-    /// [`BLOCK`] values. At least 1.
+    /// So rare that it comes once in so many days; of measurements that are not hourly, once in so many times [`BLOCK`]
+    /// values. At least 1.
     pub once_in: f64,
     /// There is less than [`LEARNING_SECONDS`] of history: the score is not to be believed yet.
     pub learning: bool,
 }
 
-/// A value that is no finite number, or a negative count.
+/// A value that is no number, none below 1e100 in size, or a negative count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NotScorable(pub f64);
 
 impl std::fmt::Display for NotScorable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` cannot be scored: a finite number is needed, and a count cannot be negative", self.0)
+        write!(f, "`{}` cannot be scored: a number below 1e100 is needed, and a count cannot be negative", self.0)
     }
 }
 
@@ -116,8 +169,9 @@ pub struct ScoredHour {
 /// Scores the last 24 hours of a series of hourly counts.
 ///
 /// `from` and `until` are whole hours in seconds since 1970 (UTC): the first hour that counts as history, and the end of
-/// the last complete hour. An hour without a point had no requests. **`from` is the later of the begin of the baseline
-/// and the key's creation**, not the first point: a key that slept through the whole baseline has a history, of zeros.
+/// the last complete hour. An hour without a point had no requests. **`from` is the later of `until` minus the baseline
+/// minus [`LEAD_SECONDS`], and the key's creation**, not the first point: a key that slept through the whole baseline
+/// has a history, of zeros.
 /// Points may come in any order; those outside of the span are left out; of two for the same hour the later one in
 /// `points` counts.
 ///
@@ -125,7 +179,7 @@ pub struct ScoredHour {
 ///
 /// # Errors
 ///
-/// A count that is negative, infinite or no number.
+/// A count that is negative, no number or too large.
 pub fn score_counts(points: &[(i64, f64)], from: i64, until: i64) -> Result<Vec<ScoredHour>, NotScorable> {
     let (from, until) = (from.div_euclid(HOUR), until.div_euclid(HOUR));
     let mut counts = vec![0.0; usize::try_from(until - from).unwrap_or(0)];
@@ -152,45 +206,15 @@ pub fn score_counts(points: &[(i64, f64)], from: i64, until: i64) -> Result<Vec<
 #[derive(Clone, Debug)]
 pub struct Scorer {
     kind: Kind,
-    first: Option<i64>,
-    last: Option<i64>,
+    nature: Nature,
+    /// When the first value came, and the latest one.
+    span: Option<(i64, i64)>,
+    /// Seconds between the first two measurements.
+    spacing: Option<i64>,
     recent: VecDeque<f64>,
-    busy_until: i64,
     views: [View; WINDOWS.len()],
-}
-
-/// The series as means over a window.
-#[derive(Clone, Debug)]
-struct View {
-    window: usize,
-    baseline: Baseline,
-    first_week: usize,
-    up: Direction,
-    down: Direction,
-}
-
-/// What is remembered of excesses upwards, or downwards.
-#[derive(Clone, Debug)]
-struct Direction {
-    tail: Tail,
-    /// The worst excess of the excursion that goes on, and until when it does.
-    held: Option<(f64, i64)>,
-}
-
-/// What a view has to say, upwards or downwards.
-#[derive(Clone, Copy, Debug, Default)]
-struct Surprise {
-    /// Minus the logarithm of the probability, as far as it is news.
-    told: f64,
-    /// The same, news or not.
-    full: f64,
-}
-
-impl View {
-    fn new(window: usize) -> Self {
-        let direction = || Direction { tail: Tail::new(), held: None };
-        Self { window, baseline: Baseline::new(), first_week: 0, up: direction(), down: direction() }
-    }
+    /// Until when today is taken for an ordinary day.
+    busy_until: i64,
 }
 
 impl Scorer {
@@ -198,236 +222,187 @@ impl Scorer {
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
-            first: None,
-            last: None,
-            recent: VecDeque::new(),
-            busy_until: i64::MIN,
+            nature: match kind {
+                Kind::Counts { .. } => Nature::Counts,
+                Kind::Measurements => Nature::Measurements { whole: true },
+            },
+            span: None,
+            spacing: None,
+            recent: VecDeque::with_capacity(LONGEST),
             views: WINDOWS.map(View::new),
+            busy_until: i64::MIN,
         }
     }
 
-    /// Scores the next value and learns it.
+    /// Scores the next value, then learns it.
     ///
     /// `at` is in seconds since 1970 (UTC); for counts, when the period begins. A period that was left out since the
-    /// last one is learnt as zero. A value from before the last one is scored and learnt as of its own time of day.
+    /// last one is learnt as zero. A value from before the last one, or a count of the same period, is scored and learnt
+    /// for its own hour.
     ///
     /// # Errors
     ///
-    /// A value that is infinite or no number, or a negative count; the scorer is as it was before.
+    /// A value that is infinite, too large or no number, or a negative count; the scorer is as it was before.
     pub fn push(&mut self, at: i64, value: f64) -> Result<Score, NotScorable> {
-        let counts = matches!(self.kind, Kind::Counts { .. });
-        if !value.is_finite() || counts && value < 0.0 {
+        if value.is_nan() || value.abs() > LARGEST || self.nature.counts() && value < 0.0 {
             return Err(NotScorable(value));
         }
-        if let (Kind::Counts { period }, Some(last)) = (self.kind, self.last) {
+        let at = at.clamp(-FURTHEST, FURTHEST);
+        if let (Kind::Counts { period }, Some((_, last))) = (self.kind, self.span) {
             let period = period.max(1);
-            let missing = ((at - last) / period - 1).min(63 * DAY / period);
-            for i in (1..=missing).rev() {
-                self.step(at - i * period, 0.0);
+            // A gap longer than all that is remembered leaves nothing but zeros either way.
+            let missing = ((at - last) / period - 1).min(64 * DAY / period);
+            for back in (1..=missing).rev() {
+                self.step(at - back * period, 0.0);
             }
         }
         Ok(self.step(at, value))
     }
 
     fn step(&mut self, at: i64, value: f64) -> Score {
-        let first = *self.first.get_or_insert(at);
-        self.last = Some(self.last.map_or(at, |last| last.max(at)));
-        if self.recent.len() == 27 {
-            self.recent.pop_front();
+        if let Nature::Measurements { whole } = &mut self.nature {
+            *whole &= value >= 0.0 && value.fract() == 0.0;
         }
-        self.recent.push_back(value);
-        let kind = self.kind;
-        let mut score = Score {
-            score: 0.0,
-            usual: Range { low: value, high: value },
-            once_in: 1.0,
-            learning: at - first < LEARNING_SECONDS,
+        let late = match self.span {
+            Some((_, last)) => at < last || at == last && self.nature.counts(),
+            None => false,
         };
-        let mut surprise = 0.0_f64;
-        let (mut above, mut below) = (true, true);
-        let mut abrupt = false;
+        let (first, last) = self.span.map_or((at, at), |(first, last)| (first, last.max(at)));
+        self.span = Some((first, last));
+        let learning = at - first < LEARNING_SECONDS;
+        let at = self.on_the_clock(at, first);
+        if !late {
+            if self.recent.len() == LONGEST {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(value);
+        }
+
+        let usual = Range { low: value, high: value };
+        let mut score = Score { score: 0.0, window: 1, observed: value, usual, once_in: 1.0, learning };
+        // Whether more than usual, and less, may be told of. A value above the usual range is never made less surprising
+        // by what was missing before it.
+        let mut counted = [true; 2];
+        let mut ordinary_day = false;
+        let mut most = 0.0_f64;
+        let nature = self.nature;
         for view in &mut self.views {
-            if self.recent.len() < view.window {
-                continue;
-            }
-            let sum = self.recent.iter().rev().take(view.window).sum::<f64>();
-            let y = kind.transform(sum, view.window as f64);
-            let Some(edges) = view.baseline.edges(at, kind.smooth()) else {
-                view.baseline.note(at, y, [false; 2]);
-                continue;
+            let window = view.window;
+            let sum = match window {
+                1 => value,
+                _ if late || self.recent.len() < window => continue,
+                _ => self.recent.iter().rev().take(window).sum(),
             };
-            let floor = match kind {
-                Kind::Counts { .. } => FLOOR,
-                Kind::Measurements => {
-                    (0.01 * edges.high.abs().max(edges.low.abs())).max(1e-9) / (view.window as f64).sqrt()
+            let on_scale = nature.scale(sum, window);
+            let edges = view.edges(at, nature);
+            if let Some(edges) = edges.filter(|_| window == 1) {
+                counted = [on_scale >= f64::midpoint(edges.low, edges.high), on_scale <= edges.high];
+                if nature.two_kinds_of_day(edges.own_low, edges.own_quiet)
+                    && on_scale >= edges.own_low - NEARLY * (edges.own_low - edges.own_quiet)
+                {
+                    self.busy_until = at + BUSY;
                 }
-            };
-            if view.window == 1 {
-                above = y >= f64::midpoint(edges.low, edges.high);
-                below = y <= edges.high;
+                ordinary_day = at < self.busy_until && nature.two_kinds_of_day(edges.low, edges.quiet);
             }
-            let (own_low, own_quiet) = edges.own;
-            if view.window == 1 && y >= own_low && own_low - own_quiet > 10.0 * floor {
-                self.busy_until = at + BUSY;
-            }
-            let least = match kind {
-                Kind::Counts { .. } => FLOOR * (1.0 - ((edges.high - 5.0) / 10.0).clamp(0.0, 1.0)),
-                Kind::Measurements => floor,
-            };
-            if view.window == 1 {
-                abrupt = at < self.busy_until && edges.low - edges.quiet > 10.0 * floor;
-            }
-            let low = if abrupt && view.window < 24 { edges.low } else { edges.quiet };
-            match view.baseline.age() {
-                8 if view.first_week == 0 => view.first_week = view.up.tail.len().max(1),
-                15 if view.first_week > 0 => {
-                    let keep = view.up.tail.len().saturating_sub(view.first_week);
-                    view.up.tail.keep(keep);
-                    view.down.tail.keep(keep);
-                    view.first_week = 0;
+            let look = edges.map(|edges| view.look(at, on_scale, edges, ordinary_day && window < LONGEST, nature));
+            if let Some(look) = look {
+                // A single period without requests may be one that the metric missed.
+                let tells = [counted[0], counted[1] && !(nature.counts() && window == 1)];
+                let told = look.told.iter().zip(tells).filter(|(_, tells)| *tells).map(|(&told, _)| told);
+                let told = told.fold(0.0, f64::max);
+                // Several values explain a score only if it says anything.
+                if window == 1 || told > most.max(surprise_of(HALF)) {
+                    score.window = window;
+                    score.observed = nature.shown(sum, window);
+                    let (low, high) = look.usual();
+                    score.usual = Range { low: nature.unscale(low), high: nature.unscale(high) };
                 }
-                _ => {}
+                most = told.max(most);
             }
-            let informative = !kind.gaps() || y.max(edges.high) > kind.transform(0.0, 1.0);
-            let up = view.up.step(
-                at,
-                y - edges.high,
-                edges.known_high - edges.high,
-                (floor, least),
-                above,
-                kind,
-                informative,
-            );
-            let down = view.down.step(at, low - y, low - edges.known_low, (floor, floor), below, kind, informative);
-            view.baseline.note(at, y, [up.full >= alarming(), down.full >= alarming()]);
-            if let Ok(t) = std::env::var("DBG")
-                && at - first > 29 * DAY
-            {
-                let t: f64 = t.parse().unwrap();
-                let (a, b) = (
-                    view.up.tail.law((floor, least), kind.default_law()).unwrap(),
-                    view.down.tail.law((floor, floor), kind.default_law()).unwrap(),
-                );
-                if (if above { up.told } else { 0.0 }).max(if below { down.told } else { 0.0 }) > t {
-                    println!(
-                        "   DBG h {} w{} above {above} y {y:.2} low {:.2} quiet {:.2} high {:.2} used low {low:.2} up {:.1}/{:.1} ({:.2} {:.2}) down {:.1}/{:.1} ({:.2} {:.2})",
-                        (at - first) / 3600 - 29 * 24,
-                        view.window,
-                        edges.low,
-                        edges.quiet,
-                        edges.high,
-                        up.told,
-                        up.full,
-                        a.0,
-                        a.1,
-                        down.told,
-                        down.full,
-                        b.0,
-                        b.1
-                    );
-                }
-            }
-            if above {
-                surprise = surprise.max(up.told);
-            }
-            if below && !(kind.gaps() && view.window == 1) {
-                surprise = surprise.max(down.told);
-            }
-            if view.window == 1 {
-                score.usual = Range {
-                    low: kind.back(low - view.down.limit((floor, floor), kind)),
-                    high: kind.back(edges.high + view.up.limit((floor, least), kind)),
-                };
+            if late {
+                view.learn_late(at, on_scale);
+            } else {
+                view.learn(at, look, on_scale, nature, counted);
             }
         }
-        score.score = 1.0 - (-surprise / 5.0).exp();
-        score.once_in = surprise.exp();
+        score.score = -(-most / PER_E).exp_m1();
+        score.once_in = most.exp();
         score
+    }
+
+    /// Time by which baselines are kept. Values that are closer than a minute are taken as if sixty of them were an hour,
+    /// and values further apart than a day as if they were daily: no hour of the day says anything of those.
+    fn on_the_clock(&mut self, at: i64, first: i64) -> i64 {
+        if self.nature.counts() {
+            return at;
+        }
+        let gap = at - first;
+        if self.spacing.is_none() && gap > 0 {
+            self.spacing = Some(gap);
+        }
+        match self.spacing {
+            Some(spacing @ ..CLOSE) => first + gap * CLOSE / spacing,
+            Some(spacing) if spacing > DAY => first + gap / spacing * DAY,
+            _ => at,
+        }
     }
 }
 
-fn alarming() -> f64 {
-    -(1.0 - UNUSUAL).ln() * 5.0
+/// The surprise that a score stands for.
+fn surprise_of(score: f64) -> f64 {
+    -PER_E * (1.0 - score).ln()
 }
 
-impl Kind {
-    /// To a scale on which the noise of a count is about 1: that of chance, and a tenth of the count.
-    fn transform(self, sum: f64, window: f64) -> f64 {
+/// What is known of a series' values.
+#[derive(Clone, Copy, Debug)]
+enum Nature {
+    Counts,
+    Measurements {
+        /// All so far were whole numbers and none negative: they may be counts.
+        whole: bool,
+    },
+}
+
+impl Nature {
+    fn counts(self) -> bool {
+        matches!(self, Self::Counts)
+    }
+
+    fn whole(self) -> bool {
+        matches!(self, Self::Measurements { whole: true })
+    }
+
+    /// Brings counts to a scale on which their noise is about 1: that of chance (Poisson) for few, a share of
+    /// [`RELATIVE_NOISE`] for many.
+    fn scale(self, sum: f64, window: usize) -> f64 {
         match self {
-            Self::Counts { .. } => (NOISE * (sum + 0.375).sqrt()).asinh() * 2.0 / NOISE,
-            Self::Measurements => sum / window,
+            Self::Counts => (RELATIVE_NOISE * (sum + 0.375).sqrt()).asinh() * 2.0 / RELATIVE_NOISE,
+            Self::Measurements { .. } => sum / window as f64,
         }
+    }
+
+    fn unscale(self, value: f64) -> f64 {
+        match self {
+            Self::Counts => {
+                (((value * RELATIVE_NOISE / 2.0).max(0.0).sinh() / RELATIVE_NOISE).powi(2) - 0.375).max(0.0)
+            }
+            Self::Measurements { .. } => value,
+        }
+    }
+
+    fn shown(self, sum: f64, window: usize) -> f64 {
+        if self.counts() { sum } else { sum / window as f64 }
     }
 
     fn smooth(self) -> f64 {
-        match self {
-            Self::Counts { .. } => SMOOTH,
-            Self::Measurements => 0.0,
-        }
+        if self.counts() { SMOOTH } else { 0.0 }
     }
 
-    fn default_law(self) -> Option<(f64, f64)> {
-        match self {
-            Self::Counts { .. } => Some((0.0, FLOOR)),
-            Self::Measurements => None,
-        }
-    }
-
-    fn gaps(self) -> bool {
-        matches!(self, Self::Counts { .. })
-    }
-
-    fn back(self, y: f64) -> f64 {
-        match self {
-            Self::Counts { .. } => (((y * NOISE / 2.0).max(0.0).sinh() / NOISE).powi(2) - 0.375).max(0.0),
-            Self::Measurements => y,
-        }
+    /// Whether an ordinary day differs from a quiet one at that hour. Of measurements there is no telling.
+    fn two_kinds_of_day(self, ordinary: f64, quiet: f64) -> bool {
+        self.counts() && ordinary - quiet > TWO_KINDS_OF_DAY
     }
 }
 
-const BUSY: i64 = 5 * HOUR;
-
-/// The surprise of a score of 0.68; twice as much is 0.9, four times as much 0.99.
-const HELD_FROM: f64 = 5.756;
-
-/// How often the surprise has doubled.
-fn octave(surprise: f64) -> i32 {
-    if surprise < HELD_FROM { 0 } else { 1 + (surprise / HELD_FROM).log2() as i32 }
-}
-
-/// The noise that a busy key's hourly count has beside chance, as a share of the count.
-const NOISE: f64 = 0.2;
-const FLOOR: f64 = 0.9;
-const SMOOTH: f64 = 2.5;
-
-impl Direction {
-    /// `known` is the excess that is no news any more.
-    fn step(
-        &mut self,
-        at: i64,
-        excess: f64,
-        known: f64,
-        floor: (f64, f64),
-        counted: bool,
-        kind: Kind,
-        informative: bool,
-    ) -> Surprise {
-        let held = self.held.filter(|&(_, until)| at <= until).map_or(0.0, |(worst, _)| worst);
-        let mut surprise = Surprise::default();
-        if let Some(law) = self.tail.law(floor, kind.default_law()) {
-            surprise.full = -tail::ln_probability(excess, law);
-            let fresh = -tail::ln_probability(excess - known.max(0.0), law);
-            surprise.told = if octave(fresh) > octave(held) { fresh } else { fresh.min(HELD_FROM / 2.0) };
-        }
-        self.tail.note(excess, informative);
-        if counted && surprise.full >= HELD_FROM {
-            self.held = Some((held.max(surprise.full), at + HOLD));
-        }
-        surprise
-    }
-
-    /// The excess from which a value is unusual.
-    fn limit(&self, floor: (f64, f64), kind: Kind) -> f64 {
-        self.tail.law(floor, kind.default_law()).map_or(0.0, |law| tail::excess_at(0.5_f64.powi(5), law).max(0.0))
-    }
-}
+#[cfg(test)]
+mod tests;

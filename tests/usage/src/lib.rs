@@ -26,6 +26,7 @@
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     reason = "hours of some weeks and counts of requests"
 )]
@@ -222,7 +223,7 @@ fn office_hours(random: &mut Random, world: &World) -> Vec<f64> {
 
 fn batch(random: &mut Random, world: &World) -> (Vec<f64>, Vec<bool>) {
     let volume = random.log_between(200.0, 50_000.0);
-    let at = random.pick(0, 24) as f64;
+    let at = random.pick(0, 24);
     let takes = random.between(0.3, 2.0);
     let spread = random.between(0.1, 0.3);
     let rhythm = random.pick(0, 10);
@@ -232,10 +233,10 @@ fn batch(random: &mut Random, world: &World) -> (Vec<f64>, Vec<bool>) {
     for hour in 0..world.hours {
         let (clock, day, off) = world.local(hour);
         let due = match rhythm {
-            0..5 => clock == at,
-            5..7 => clock == at && !off,
-            7 => clock == at && day % 7 == weekly,
-            _ => clock % 6.0 == at % 6.0,
+            0..5 => clock as i64 == at,
+            5..7 => clock as i64 == at && !off,
+            7 => clock as i64 == at && day % 7 == weekly,
+            _ => clock as i64 % 6 == at % 6,
         };
         if !due {
             continue;
@@ -325,7 +326,7 @@ fn place(
         .filter(|&hour| match incident {
             Incident::BulkDecrypt => {
                 let (clock, ..) = world.local(hour);
-                clock >= 22.0 || clock < 5.0
+                !(5.0..22.0).contains(&clock)
             }
             Incident::Stops => at_work.get(hour).is_some_and(|&at_work| at_work),
             _ => true,

@@ -3,102 +3,60 @@
 use super::{DAY, HOUR};
 
 /// Days that are remembered: as many as a baseline can have.
-const KEPT: usize = 63;
+const KEPT: i64 = 63;
+
+const WEEKS: usize = 9;
+
 const HOURS: usize = 24;
-/// Hours that usage may be early or late.
+
+/// Hours that usage may be early or late. A clock's change is one, and a job that is tried again another.
 const REACH: i64 = 2;
 
-/// What an hour of one day held.
+/// Days that a quiet day is looked for in.
+const QUIET_DAYS: i64 = 28;
+
+/// What one hour of one day held.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     low: f64,
     high: f64,
-    /// An excess was reported, upwards, downwards.
-    reported: [bool; 2],
+    /// Whether something unusual was there, upwards and downwards.
+    unusual: [bool; 2],
 }
 
-const EMPTY: Slot = Slot { low: f64::INFINITY, high: f64::NEG_INFINITY, reported: [false; 2] };
+const EMPTY: Slot = Slot { low: f64::INFINITY, high: f64::NEG_INFINITY, unusual: [false; 2] };
 
-/// The edges of the usual range.
+/// What is usual at an hour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Edges {
+    /// The lower edge on an ordinary day.
     pub low: f64,
-    pub high: f64,
-    /// The lower edge on a day that is as quiet as the quietest of the last four weeks.
+    /// The lower edge on a day that is as quiet as the quietest of four weeks: a holiday, perhaps.
     pub quiet: f64,
-    pub own: (f64, f64),
-    /// What was reported so often that it is no news, if it lies outside of the range.
-    pub known_low: f64,
-    pub known_high: f64,
+    /// The upper edge.
+    pub high: f64,
+    /// `low` and `quiet` of this hour alone: the others allow for usage that is early or late.
+    pub own_low: f64,
+    pub own_quiet: f64,
+    /// How far upwards, and downwards, it went twice in the last week, unusual as it was.
+    pub known: [f64; 2],
 }
 
 /// The days so far, hour by hour.
 #[derive(Clone, Debug)]
 pub struct Baseline {
     days: Vec<[Slot; HOURS]>,
-    /// The day that is being written, in days since 1970.
+    /// The latest day, in days since 1970.
     today: Option<i64>,
     /// Days since the first one, today included.
     age: i64,
-    cached: [(i64, Option<Edges>); HOURS],
-}
-
-fn day_and_hour(at: i64) -> (i64, i64) {
-    (at.div_euclid(DAY), at.rem_euclid(DAY) / HOUR)
+    /// The edges of each hour of the day alone, and for which hour since 1970 they were made.
+    cache: [(i64, Option<Edges>); HOURS],
 }
 
 impl Baseline {
     pub fn new() -> Self {
-        Self { days: Vec::new(), today: None, age: 0, cached: [(i64::MIN, None); HOURS] }
-    }
-
-    fn place(day: i64) -> usize {
-        usize::try_from(day.rem_euclid(KEPT as i64)).unwrap_or(0)
-    }
-
-    /// The slot of an hour, which may be before 00:00 or after 23:00 of the day; none if it is not remembered.
-    fn slot(&self, day: i64, hour: i64) -> Option<&Slot> {
-        let (day, hour) = (day + hour.div_euclid(24), hour.rem_euclid(24));
-        let ago = self.today? - day;
-        if ago < 0 || ago >= self.age.min(KEPT as i64) {
-            return None;
-        }
-        let slot = self.days.get(Self::place(day))?.get(usize::try_from(hour).ok()?)?;
-        (slot.low <= slot.high).then_some(slot)
-    }
-
-    /// Writes a value down. One that is too old to be remembered is not.
-    pub fn note(&mut self, at: i64, value: f64, reported: [bool; 2]) {
-        let (day, hour) = day_and_hour(at);
-        let today = match self.today {
-            None => {
-                self.age = 1;
-                day
-            }
-            Some(today) => {
-                let passed = (day - today).max(0);
-                for later in (0..passed.min(KEPT as i64)).map(|i| day - i) {
-                    if let Some(slots) = self.days.get_mut(Self::place(later)) {
-                        *slots = [EMPTY; HOURS];
-                    }
-                }
-                self.age += passed;
-                today + passed
-            }
-        };
-        self.today = Some(today);
-        let place = Self::place(day);
-        if self.days.len() <= place && today - day < KEPT as i64 {
-            self.days.resize(place + 1, [EMPTY; HOURS]);
-        }
-        if today - day >= self.age.min(KEPT as i64) {
-            return;
-        }
-        if let Some(slot) = usize::try_from(hour).ok().and_then(|hour| self.days.get_mut(place)?.get_mut(hour)) {
-            slot.low = slot.low.min(value);
-            slot.high = slot.high.max(value);
-            slot.reported = [slot.reported[0] | reported[0], slot.reported[1] | reported[1]];
-        }
+        Self { days: Vec::new(), today: None, age: 0, cache: [(i64::MIN, None); HOURS] }
     }
 
     /// Days since the first one, it included.
@@ -106,111 +64,132 @@ impl Baseline {
         self.age
     }
 
-    /// What is usual at that time; none on the first day.
+    /// Writes a value down. One of a day that is no more remembered is not.
+    pub fn note(&mut self, at: i64, value: f64, unusual: [bool; 2]) {
+        let day = at.div_euclid(DAY);
+        let passed = self.today.map_or(0, |today| (day - today).max(0));
+        for later in (0..passed.min(KEPT)).map(|i| day - i) {
+            if let Some(slots) = self.days.get_mut(place(later)) {
+                *slots = [EMPTY; HOURS];
+            }
+        }
+        let today = self.today.map_or(day, |today| today.max(day));
+        self.today = Some(today);
+        self.age = if self.age == 0 { 1 } else { self.age + passed };
+        if today - day >= self.age.min(KEPT) {
+            return;
+        }
+        if self.days.len() <= place(day) {
+            self.days.resize(place(day) + 1, [EMPTY; HOURS]);
+        }
+        let hour = (at.rem_euclid(DAY) / HOUR) as usize;
+        if let Some(slot) = self.days.get_mut(place(day)).and_then(|slots| slots.get_mut(hour)) {
+            slot.low = slot.low.min(value);
+            slot.high = slot.high.max(value);
+            slot.unusual = [slot.unusual[0] || unusual[0], slot.unusual[1] || unusual[1]];
+        }
+    }
+
+    /// What is usual at that time; none while no earlier day had a value near that hour. A neighbouring hour that lies
+    /// no more than `smooth` higher does not lift the upper edge.
     pub fn edges(&mut self, at: i64, smooth: f64) -> Option<Edges> {
         let hour = at.div_euclid(HOUR);
-        let own = self.edges_at(hour);
-        let mut edges = own;
-        for hour in hour - REACH..=hour + REACH {
-            let Some(one) = self.edges_at(hour) else { continue };
-            edges = Some(edges.map_or(one, |edges| Edges {
-                low: edges.low.min(one.low),
-                quiet: edges.quiet.min(one.quiet),
-                high: edges.high.max(one.high),
-                own: edges.own,
-                known_low: edges.known_low.min(one.known_low),
-                known_high: edges.known_high.max(one.known_high),
-            }));
-        }
-        let (own, mut edges) = (own.or(edges)?, edges?);
-        edges.high = own.high + jump(edges.high - own.high, smooth);
-        edges.own = (own.low, own.quiet);
-        Some(edges)
+        let own = self.edges_of_hour(hour);
+        let near = (hour - REACH..=hour + REACH).filter_map(|hour| self.edges_of_hour(hour));
+        let wide = near.reduce(|one, other| Edges {
+            low: one.low.min(other.low),
+            quiet: one.quiet.min(other.quiet),
+            high: one.high.max(other.high),
+            known: [one.known[0].max(other.known[0]), one.known[1].min(other.known[1])],
+            ..one
+        })?;
+        let own = own.unwrap_or(wide);
+        let jump = wide.high - own.high;
+        let high = own.high + jump.min(2.0 * (jump - smooth)).max(0.0);
+        Some(Edges { high, own_low: own.low, own_quiet: own.quiet, ..wide })
     }
 
     /// What is usual in one hour, counted from 1970. It changes once a day only.
-    fn edges_at(&mut self, hour: i64) -> Option<Edges> {
-        let (day, of_day) = (hour.div_euclid(24), hour.rem_euclid(24));
-        let place = usize::try_from(of_day).ok()?;
-        let (cached, edges) = *self.cached.get(place)?;
-        if cached == hour {
-            return edges;
+    fn edges_of_hour(&mut self, hour: i64) -> Option<Edges> {
+        let place = hour.rem_euclid(24) as usize;
+        match self.cache.get(place) {
+            Some(&(made_for, edges)) if made_for == hour => edges,
+            _ => {
+                let edges = self.fresh_edges(hour.div_euclid(24), place);
+                if let Some(cached) = self.cache.get_mut(place) {
+                    *cached = (hour, edges);
+                }
+                edges
+            }
         }
-        let edges = self.edges_of_hour(day, of_day);
-        *self.cached.get_mut(place)? = (hour, edges);
-        edges
     }
 
-    fn edges_of_hour(&self, day: i64, hour: i64) -> Option<Edges> {
-        let mut lows: Few = Few::default();
-        let mut highs: Few = Few::default();
-        let mut week_highs: Few = Few::default();
-        let mut week_lows: Few = Few::default();
-        let (mut known_high, mut known_low) = ([f64::NEG_INFINITY; 2], [f64::INFINITY; 2]);
-        for ago in 1..self.age.min(KEPT as i64) {
+    fn fresh_edges(&self, day: i64, hour: usize) -> Option<Edges> {
+        let (mut lows, mut highs) = (Few::<{ QUIET_DAYS as usize }>::new(), Few::<7>::new());
+        let (mut weekly_lows, mut weekly_highs) = (Few::<WEEKS>::new(), Few::<WEEKS>::new());
+        let (mut known_lows, mut known_highs) = (Few::<7>::new(), Few::<7>::new());
+        for ago in 1..self.age.min(KEPT) {
             let Some(slot) = self.slot(day - ago, hour) else { continue };
-            if ago <= 28 {
+            if ago <= QUIET_DAYS {
                 lows.push(slot.low);
             }
             if ago <= 7 {
                 highs.push(slot.high);
-                if slot.reported[0] {
-                    known_high = two(known_high, slot.high, f64::max, f64::min);
-                }
-                if slot.reported[1] {
-                    known_low = two(known_low, slot.low, f64::min, f64::max);
-                }
+            }
+            if ago <= 7 && slot.unusual[0] {
+                known_highs.push(slot.high);
+            }
+            if ago <= 7 && slot.unusual[1] {
+                known_lows.push(slot.low);
             }
             if ago % 7 == 0 {
-                week_highs.push(slot.high);
-                week_lows.push(slot.low);
+                weekly_lows.push(slot.low);
+                weekly_highs.push(slot.high);
             }
         }
-        let high = match week_highs.len {
-            0 => highs.second_highest()?,
-            1 => highs.second_highest()?.max(week_highs.upper_median()?),
-            _ => week_highs.upper_median()?,
+        // While no two weeks are known, the second highest of a week: a weekend's quiet does not lower it, and a single
+        // incident does not lift it.
+        let of_week = highs.nth(if highs.len < 3 { highs.len.saturating_sub(1) } else { highs.len - 2 });
+        let high = match weekly_highs.len {
+            0 => of_week?,
+            1 => of_week?.max(weekly_highs.nth(0)?),
+            several => weekly_highs.nth(several / 2)?,
         };
-        let quiet = lows.at(0.1)?;
-        let low = match week_lows.len {
+        let quiet = lows.nth(lows.len.saturating_sub(1) / 10)?.min(high);
+        let low = match weekly_lows.len {
             0 | 1 => quiet,
-            _ => week_lows.at(0.5)?,
+            several => weekly_lows.nth((several - 1) / 2)?.min(high),
         };
         let quiet = quiet.min(low);
-        Some(Edges {
-            low: low.min(high),
-            high,
-            quiet: quiet.min(high),
-            own: (0.0, 0.0),
-            known_low: known_low[1],
-            known_high: known_high[1],
-        })
+        let known_high = known_highs.nth(known_highs.len.wrapping_sub(2)).unwrap_or(f64::NEG_INFINITY);
+        let known_low = known_lows.nth(1).unwrap_or(f64::INFINITY);
+        Some(Edges { low, quiet, high, own_low: low, own_quiet: quiet, known: [known_high, known_low] })
+    }
+
+    fn slot(&self, day: i64, hour: usize) -> Option<&Slot> {
+        let ago = self.today? - day;
+        if ago < 0 || ago >= self.age.min(KEPT) {
+            return None;
+        }
+        self.days.get(place(day))?.get(hour).filter(|slot| slot.low <= slot.high)
     }
 }
 
-fn jump(difference: f64, smooth: f64) -> f64 {
-    difference.min(2.0 * (difference - smooth)).max(0.0)
+fn place(day: i64) -> usize {
+    day.rem_euclid(KEPT) as usize
 }
 
-/// The two most extreme, the more extreme first.
-fn two(so_far: [f64; 2], value: f64, outer: fn(f64, f64) -> f64, inner: fn(f64, f64) -> f64) -> [f64; 2] {
-    [outer(so_far[0], value), outer(so_far[1], inner(so_far[0], value))]
-}
-
-/// A few values, kept sorted.
-#[derive(Debug)]
-struct Few {
-    values: [f64; KEPT],
+/// A few values, of which the n-th lowest is asked for.
+struct Few<const MOST: usize> {
+    values: [f64; MOST],
     len: usize,
 }
 
-impl Default for Few {
-    fn default() -> Self {
-        Self { values: [0.0; KEPT], len: 0 }
+impl<const MOST: usize> Few<MOST> {
+    fn new() -> Self {
+        Self { values: [0.0; MOST], len: 0 }
     }
-}
 
-impl Few {
     fn push(&mut self, value: f64) {
         if let Some(last) = self.values.get_mut(self.len) {
             *last = value;
@@ -218,25 +197,8 @@ impl Few {
         }
     }
 
-    /// The highest of fewer than three.
-    fn second_highest(&mut self) -> Option<f64> {
-        self.nth(if self.len < 3 { self.len.saturating_sub(1) } else { self.len - 2 })
-    }
-
-    fn upper_median(&mut self) -> Option<f64> {
-        self.nth(self.len / 2)
-    }
-
-    /// The quantile, the lower of two.
-    fn at(&mut self, q: f64) -> Option<f64> {
-        self.nth((q * self.len.saturating_sub(1) as f64).floor() as usize)
-    }
-
     fn nth(&mut self, place: usize) -> Option<f64> {
         let values = self.values.get_mut(..self.len)?;
-        if place >= values.len() {
-            return None;
-        }
-        Some(*values.select_nth_unstable_by(place, f64::total_cmp).1)
+        (place < values.len()).then(|| *values.select_nth_unstable_by(place, f64::total_cmp).1)
     }
 }

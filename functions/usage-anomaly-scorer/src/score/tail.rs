@@ -1,4 +1,4 @@
-//! How rare is an excess? The law of a series' block maxima.
+//! How rare is an excess? The law of a series' own block maxima.
 
 use std::collections::VecDeque;
 
@@ -7,93 +7,126 @@ use super::BLOCK;
 /// Blocks that are remembered.
 const KEPT: usize = 256;
 
-/// The largest excess of each block so far, and the Gumbel law that their quantiles give.
-#[derive(Clone, Debug)]
+/// The law is read off the largest blocks: so many of them, or the upper half while there are fewer.
+const LARGEST: f64 = 12.0;
+
+/// So many of the largest, or a tenth while there are fewer blocks, may be incidents: the law does not look at them.
+const TRIMMED: f64 = 3.0;
+
+/// What is assumed of the scale weighs as much as so many blocks.
+const ASSUMED_BLOCKS: f64 = 10.0;
+
+/// The scale is at least this share of what lies between the smaller blocks and the largest.
+const SPREAD: f64 = 0.05;
+
+/// Of 24 values with normal noise, the largest lies b = √(2 ln 24) deviations out, and further out the surprise grows
+/// as z + z²/2b² with the excess z in units of the scale.
+const TWICE_B_SQUARED: f64 = 12.7;
+
+/// Where a block's largest excess usually lies, and how far it varies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Law {
+    pub location: f64,
+    pub scale: f64,
+}
+
+impl Law {
+    /// Minus the natural logarithm of the probability that a block holds an excess of at least this.
+    pub fn surprise(self, excess: f64) -> f64 {
+        let z = (excess - self.location) / self.scale;
+        let z = if z > 0.0 { z + z * z / TWICE_B_SQUARED } else { z };
+        // −ln(1 − exp(−exp(−z))): far in it is 0, and far out z itself.
+        match z {
+            ..-4.0 => 0.0,
+            30.0.. => z.min(MOST),
+            _ => -(-(-(-z).exp()).exp_m1()).ln(),
+        }
+    }
+
+    /// The excess that is as surprising as this: the inverse of [`Law::surprise`].
+    pub fn excess(self, surprise: f64) -> f64 {
+        let z = -(-(-(-surprise).exp()).ln_1p()).ln();
+        let z = if z > 0.0 { ((1.0 + 4.0 * z / TWICE_B_SQUARED).sqrt() - 1.0) * TWICE_B_SQUARED / 2.0 } else { z };
+        self.location + self.scale * z
+    }
+}
+
+/// No surprise is greater: e to it is still a number.
+const MOST: f64 = 700.0;
+
+/// The largest excess of each block so far.
+#[derive(Clone, Debug, Default)]
 pub struct Tail {
     blocks: VecDeque<f64>,
     sorted: Vec<f64>,
-    current: f64,
-    in_current: u32,
-    informative: u32,
-    /// Location and scale.
-    law: Option<(f64, f64)>,
+    /// The largest of the block that is being filled.
+    largest: Option<f64>,
+    filled: u32,
+    /// Blocks in which there was anything to see.
+    telling: u32,
+    law: Option<Law>,
 }
 
 impl Tail {
-    pub fn new() -> Self {
-        Self {
-            blocks: VecDeque::new(),
-            sorted: Vec::new(),
-            current: f64::NEG_INFINITY,
-            in_current: 0,
-            informative: 0,
-            law: None,
+    /// Notes the excess of one more value; none where there was neither usage nor any to expect.
+    pub fn note(&mut self, excess: Option<f64>) {
+        if let Some(excess) = excess {
+            self.largest = Some(self.largest.map_or(excess, |largest| largest.max(excess)));
         }
+        self.filled += 1;
+        if self.filled < BLOCK {
+            return;
+        }
+        self.telling += u32::from(self.largest.is_some());
+        let block = self.largest.take().unwrap_or(0.0);
+        self.filled = 0;
+        if self.blocks.len() == KEPT
+            && let Some(oldest) = self.blocks.pop_front()
+        {
+            let place = self.sorted.partition_point(|&other| other < oldest);
+            self.sorted.remove(place);
+        }
+        let place = self.sorted.partition_point(|&other| other < block);
+        self.sorted.insert(place, block);
+        self.blocks.push_back(block);
+        self.law = self.fit();
     }
 
-    /// Notes the excess of one more value.
-    pub fn note(&mut self, excess: f64, informative: bool) {
-        if informative {
-            self.current = self.current.max(excess);
-        }
-        self.in_current += 1;
-        if self.in_current == BLOCK {
-            self.in_current = 0;
-            if self.current == f64::NEG_INFINITY {
-                self.current = 0.0;
-            } else {
-                self.informative += 1;
-            }
-            if self.blocks.len() == KEPT
-                && let Some(oldest) = self.blocks.pop_front()
-            {
-                let place = self.sorted.partition_point(|&x| x < oldest);
-                self.sorted.remove(place);
-            }
-            self.blocks.push_back(self.current);
-            let place = self.sorted.partition_point(|&x| x < self.current);
-            self.sorted.insert(place, self.current);
-            self.current = f64::NEG_INFINITY;
-            self.law = self.fit();
-        }
+    /// How many blocks are full.
+    pub fn blocks(&self) -> usize {
+        self.blocks.len()
     }
 
-    /// Forgets all but the latest blocks.
-    pub fn keep(&mut self, blocks: usize) {
-        self.blocks.drain(..self.blocks.len().saturating_sub(blocks));
+    /// Forgets the oldest blocks.
+    pub fn forget(&mut self, oldest: usize) {
+        self.blocks.drain(..oldest.min(self.blocks.len()));
         self.sorted = self.blocks.iter().copied().collect();
         self.sorted.sort_by(f64::total_cmp);
     }
 
-    pub fn len(&self) -> usize {
-        self.blocks.len()
+    /// The law of the blocks so far; none while there are fewer than two. Few blocks do not say how far an excess can
+    /// lie from them: the scale is mixed with one that is assumed, and never below another.
+    pub fn law(&self, assumed: f64, least: f64) -> Option<Law> {
+        let Law { location, scale } = self.law?;
+        let blocks = self.sorted.len() as f64;
+        let telling = f64::from(self.telling).min(blocks);
+        let mixed = (ASSUMED_BLOCKS * assumed + telling * scale) / (ASSUMED_BLOCKS + telling);
+        let unsure = scale * (1.0 + 1.0 / blocks.sqrt());
+        Some(Law { location, scale: unsure.max(mixed).max(least) })
     }
 
-    /// The location and scale of the law, the scale at least `floor`. None while there are too few blocks.
-    pub fn law(&self, (floor, least): (f64, f64), default: Option<(f64, f64)>) -> Option<(f64, f64)> {
-        let n = self.sorted.len() as f64;
-        let Some((location, scale)) = self.law else { return default };
-        let seen = f64::from(self.informative).min(n);
-        let assumed = (PRIOR * floor + seen * scale) / (PRIOR + seen);
-        let inflated = scale * (1.0 + 1.0 / n.sqrt());
-        Some((
-            if std::env::var("CL").is_ok() { location.max(-1.0) } else { location },
-            inflated.max(assumed).max(least),
-        ))
-    }
-
-    fn fit(&self) -> Option<(f64, f64)> {
-        let n = self.sorted.len() as f64;
-        if n < 2.0 {
+    fn fit(&self) -> Option<Law> {
+        let blocks = self.sorted.len() as f64;
+        if blocks < 2.0 {
             return None;
         }
-        let (inner, outer) = ((1.0 - 12.0 / n).max(0.5), (1.0 - 3.0 / n).max(0.9));
+        let (inner, outer) = ((1.0 - LARGEST / blocks).max(0.5), (1.0 - TRIMMED / blocks).max(0.9));
         let (low, middle, high) = (self.quantile(0.1)?, self.quantile(inner)?, self.quantile(outer)?);
-        // Quantiles of the standard Gumbel law: −ln(−ln q).
+        // Quantiles of the Gumbel law of location 0 and scale 1.
         let gumbel = |q: f64| -(-q.ln()).ln();
         let scale = (high - middle) / (gumbel(outer) - gumbel(inner));
-        let scale = scale.max(0.05 * (high - low));
-        Some((middle - gumbel(inner) * scale, scale))
+        let scale = scale.max(SPREAD * (high - low));
+        Some(Law { location: middle - gumbel(inner) * scale, scale })
     }
 
     fn quantile(&self, q: f64) -> Option<f64> {
@@ -102,24 +135,4 @@ impl Tail {
         let above = *self.sorted.get(place.ceil() as usize)?;
         Some(below + (above - below) * place.fract())
     }
-}
-
-/// The natural logarithm of the probability that a block holds an excess of at least this.
-pub fn ln_probability(excess: f64, (location, scale): (f64, f64)) -> f64 {
-    let z = bend((excess - location) / scale);
-    // 1 − exp(−exp(−z)), without losing the far tail.
-    if z > 30.0 { -z } else { (-(-(-z).exp()).exp_m1()).ln() }
-}
-
-fn bend(z: f64) -> f64 {
-    if z > 0.0 { z + z * z / NORMAL } else { z }
-}
-const PRIOR: f64 = 10.0;
-const NORMAL: f64 = 12.7;
-
-/// The excess that a block holds with probability `p`.
-pub fn excess_at(p: f64, (location, scale): (f64, f64)) -> f64 {
-    let z = -(-(-p).ln_1p()).ln();
-    let z = if z > 0.0 { ((1.0 + 4.0 * z / NORMAL).sqrt() - 1.0) * NORMAL / 2.0 } else { z };
-    location + scale * z
 }
