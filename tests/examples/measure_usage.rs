@@ -1,5 +1,5 @@
-//! Runs usage-anomaly-scorer's binary against a simulated CloudWatch with 28 days of hourly values and prints what each
-//! run took: CPU time and memory of the function's process alone, each run in a new one.
+//! Runs usage-anomaly-scorer's binary against a simulated CloudWatch with hourly values of 28 days, and of the two that are
+//! read besides, and prints what each run took: CPU time and memory of the function's process alone, each run in a new one.
 //!
 //! ```sh
 //! cargo build --release -p usage-anomaly-scorer
@@ -20,7 +20,7 @@ use simulated_fleet::trial::{TOPIC, describe, fleet_of, ok};
 use simulated_fleet::{Fleet, Function, Invocation};
 
 const OPERATIONS: [&str; 5] = ["Decrypt", "Encrypt", "GenerateDataKey", "Sign", "Verify"];
-const HOURS: u32 = 28 * 24;
+const HOURS: u32 = 30 * 24;
 const DOLLARS_A_METRIC: f64 = 0.01 / 1_000.0;
 
 #[tokio::main(flavor = "current_thread")]
@@ -68,7 +68,7 @@ fn fleet(keys: u32) -> Value {
     let bursts = keys.div_ceil(100);
     let mut fleet = fleet_of(json!([
         {"count": keys - bursts, "usage": usage(json!({}))},
-        {"count": bursts, "usage": usage(json!({"668": 48_210}))},
+        {"count": bursts, "usage": usage(json!({"716": 48_210}))},
     ]));
     fleet["latency_ms"] = json!(20);
     fleet

@@ -7,7 +7,7 @@ use shared::domain::evaluation::{Cause, Failure, Verdict, date};
 use shared::domain::key::{Key, KeyState, Unexpected};
 use shared::domain::location::Location;
 
-use crate::score::Range;
+use crate::score::{Range, ScoredHour};
 use crate::usage::{KeyUsage, Series, Worst};
 
 /// The key is used as it usually is.
@@ -106,7 +106,8 @@ fn unusual(
         .severity(severity)
         .evidence("operation", &*series.operation)
         .evidence("hour", instant(hour.at))
-        .evidence("observed", whole(hour.observed))
+        .evidence("hours", hour.score.window)
+        .evidence("observed", whole(hour.score.observed))
         .evidence("usual_low", whole(hour.score.usual.low))
         .evidence("usual_high", whole(hour.score.usual.high))
         .evidence("score", (hour.score.score * 10_000.0).round() / 10_000.0)
@@ -129,16 +130,24 @@ fn unusual(
 /// "Decrypt 48,210 between 02:00 and 03:00 UTC; usual there: 0–120".
 fn in_words(worst: &Worst<'_>) -> String {
     let Worst { series, hour } = worst;
-    let clock = |seconds: i64| (seconds.div_euclid(3_600)).rem_euclid(24);
     let Range { low, high } = hour.score.usual;
     let usual = if low.round() < high.round() { format!("{}–{}", count(low), count(high)) } else { count(high) };
-    format!(
-        "{} {} between {:02}:00 and {:02}:00 UTC; usual there: {usual}",
-        series.operation,
-        count(hour.observed),
-        clock(hour.at),
-        clock(hour.at + 3_600)
-    )
+    format!("{} {} {}; usual there: {usual}", series.operation, count(hour.score.observed), when(hour))
+}
+
+/// The hour, or the hours that are unusual only together, of which it is the last.
+fn when(hour: &ScoredHour) -> String {
+    const HOURS_A_DAY: usize = 24;
+    let clock = |hours_before: usize| {
+        let hours = hour.at.div_euclid(3_600) + 1 - i64::try_from(hours_before).unwrap_or_default();
+        format!("{:02}:00", hours.rem_euclid(24))
+    };
+    let window = hour.score.window;
+    if window < HOURS_A_DAY {
+        format!("between {} and {} UTC", clock(window), clock(0))
+    } else {
+        format!("in the {window} hours up to {} UTC", clock(0))
+    }
 }
 
 /// A count as people write it: 48,210.
@@ -404,7 +413,7 @@ mod tests {
     use shared::domain::key::MultiRegion;
 
     use super::*;
-    use crate::score::{Score, ScoredHour};
+    use crate::score::Score;
     use crate::usage::{OperationUsage, Points, Reading, Scores, Span};
 
     const POLICY: Policy = Policy { anomaly_threshold: 0.9, unused_after_days: 90, max_decrypt_ratio: 10.0 };
@@ -465,7 +474,8 @@ mod tests {
 
     /// An operation whose worst hour, from 02:00 to 03:00 of that day, has that score.
     fn scored(operation: &str, score: f64) -> OperationUsage {
-        let score = Score { score, usual: Range { low: 0.2, high: 119.9 }, once_in: 100_000.4, learning: false };
+        let usual = Range { low: 0.2, high: 119.9 };
+        let score = Score { score, window: 1, observed: 48_210.0, usual, once_in: 100_000.4, learning: false };
         let worst = ScoredHour { at: at("2026-11-23T02:00:00Z").as_second(), observed: 48_210.0, score };
         let reading = Reading::Read { scores: Scores::Worst(Some(worst)), daily: Vec::new(), used: None };
         OperationUsage { series: series(operation), reading }
@@ -644,12 +654,30 @@ mod tests {
         }
         let mut fell_silent = scored("Decrypt", 1.0);
         if let Reading::Read { scores: Scores::Worst(Some(hour)), .. } = &mut fell_silent.reading {
-            hour.observed = 0.0;
+            hour.score.observed = 0.0;
             hour.score.usual = Range { low: 900.0, high: 900.2 };
             hour.at = at("2026-11-22T23:00:00Z").as_second();
         }
         let detail = anomaly_of(&[fell_silent], &key()).detail;
         assert!(detail.starts_with("Decrypt 0 between 23:00 and 00:00 UTC; usual there: 900;"), "{detail}");
+    }
+
+    #[test]
+    fn hours_that_are_unusual_together() {
+        for (window, words) in [
+            (1, "Decrypt 48,210 between 02:00 and 03:00 UTC; usual there: 0–120;"),
+            (4, "Decrypt 48,210 between 23:00 and 03:00 UTC; usual there: 0–120;"),
+            (27, "Decrypt 48,210 in the 27 hours up to 03:00 UTC; usual there: 0–120;"),
+        ] {
+            let mut operation = scored("Decrypt", 1.0);
+            if let Reading::Read { scores: Scores::Worst(Some(hour)), .. } = &mut operation.reading {
+                hour.score.window = window;
+                hour.observed = 7.0;
+            }
+            let verdict = anomaly_of(&[operation], &key());
+            assert!(verdict.detail.starts_with(words), "{}", verdict.detail);
+            assert_eq!((&verdict.evidence["hours"], &verdict.evidence["observed"]), (&json!(window), &json!(48_210)));
+        }
     }
 
     #[test]

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use shared::domain::evaluation::Failure;
 
-use crate::score::{LEARNING_SECONDS, NotScorable, ScoredHour, score_counts};
+use crate::score::{LEAD_SECONDS, LEARNING_SECONDS, NotScorable, ScoredHour, score_counts};
 
 /// Seconds of an hour.
 pub const HOUR: i64 = 3_600;
+
+/// A count that is no smaller cannot be scored.
+const MOST: f64 = 1e100;
 
 /// Seconds of a day.
 pub const DAY: i64 = 24 * HOUR;
@@ -23,10 +26,10 @@ pub struct Span {
 }
 
 impl Span {
-    /// So many days up to the last complete hour.
-    pub fn new(now: Timestamp, days: i32) -> Self {
+    /// Up to the last complete hour: the day that is judged, and a baseline of so many days before it.
+    pub fn new(now: Timestamp, baseline_days: i32) -> Self {
         let until = now.as_second().div_euclid(HOUR) * HOUR;
-        Self { from: until - i64::from(days) * DAY, until }
+        Self { from: until - i64::from(baseline_days) * DAY - LEAD_SECONDS, until }
     }
 
     /// The part of it in which a key of that age existed.
@@ -123,7 +126,7 @@ impl Reading {
     /// # Errors
     /// A count is no count.
     pub fn of(series: &Series, points: Points, span: Span) -> Result<Self, NotScorable> {
-        if let Some(count) = points.counts.iter().find(|count| !count.is_finite() || **count < 0.0) {
+        if let Some(count) = points.counts.iter().find(|count| !(0.0..MOST).contains(*count)) {
             return Err(NotScorable(*count));
         }
         let mut daily = Vec::new();
@@ -288,7 +291,7 @@ mod tests {
     /// The count of each hour, by how many hours ago it ended.
     fn points(count: impl Fn(i64) -> Option<f64>) -> Points {
         let mut points = Points::default();
-        for ago in (0..28 * 24).rev() {
+        for ago in (0..30 * 24).rev() {
             if let Some(count) = count(ago) {
                 points.add(span(), span().until - (ago + 1) * HOUR, count);
             }
@@ -304,7 +307,7 @@ mod tests {
     fn a_span_is_made_of_whole_hours() {
         let Span { from, until } = span();
         assert_eq!(until, at("2026-11-23T06:00:00Z").as_second());
-        assert_eq!(from, at("2026-10-26T06:00:00Z").as_second());
+        assert_eq!(from, at("2026-10-24T06:00:00Z").as_second());
         assert_eq!(span().since(at("2026-11-20T08:30:00Z")).from, at("2026-11-20T08:00:00Z").as_second());
         assert_eq!(span().since(at("2020-01-01T00:00:00Z")), span());
         assert_eq!(span().since(at("2027-01-01T00:00:00Z")).days(), 0);
@@ -327,7 +330,7 @@ mod tests {
         let operations = [decrypts, encrypts];
         let usage = of(&operations);
         let days = usage.by_day(ARN, at("2020-01-01T00:00:00Z"));
-        assert_eq!(days.len(), 28);
+        assert_eq!(days.len(), 30);
         assert_eq!(days[..3], [(48.0, 5.0), (24.0, 5.0), (24.0, 0.0)]);
         assert_eq!(usage.last_used(), Some(at("2026-11-23T05:00:00Z")));
     }
@@ -341,7 +344,7 @@ mod tests {
             (48, "2026-11-23T05:00:00Z", 2, true),
             (73, "2026-11-23T05:00:00Z", 3, false),
             (0, "2026-11-23T05:00:00Z", 0, true),
-            (0, "2020-01-01T00:00:00Z", 28, false),
+            (0, "2020-01-01T00:00:00Z", 30, false),
         ] {
             let operations = used_since(hours);
             let (usage, created_at) = (of(&operations), at(created_at));
@@ -388,7 +391,7 @@ mod tests {
     #[test]
     fn what_is_no_count_is_refused() {
         let series = Series { key_arn: ARN.into(), operation: "Decrypt".into(), source_key_arn: None };
-        for count in [-1.0, f64::NAN, f64::INFINITY] {
+        for count in [-1.0, f64::NAN, f64::INFINITY, 1e100] {
             for others in [1.0, 0.0] {
                 let points = points(|ago| Some(if ago == 3 { count } else { others }));
                 assert!(Reading::of(&series, points, span()).is_err(), "{count} among {others}");

@@ -18,7 +18,8 @@ const ANOMALY: &str = "usage-anomaly";
 const UNUSED: &str = "key-unused";
 const RATIO: &str = "decrypt-ratio";
 
-const HOURS: i64 = 28 * 24;
+/// The baseline, the day that is judged, and one before the baseline.
+const HOURS: i64 = 30 * 24;
 
 fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, Function) {
     trial::start(BINARY, fleet, settings)
@@ -80,7 +81,7 @@ fn rows_of_usage() -> Vec<Row> {
         row(json!({"usage": {"Encrypt": busy(&[]), "Sign": busy(&[(4, 50_000)])}}), UNUSUAL, USED, TOO_FEW),
         // A key that sleeps, and wakes up.
         row(
-            json!({"usage": {"Decrypt": usage(HOURS, json!([0]), json!({"668": 5_000})) }}),
+            json!({"usage": {"Decrypt": usage(HOURS, json!([0]), json!({"716": 5_000})) }}),
             UNUSUAL,
             USED,
             "NON_COMPLIANT decrypt_heavy",
@@ -328,11 +329,11 @@ async fn cloudwatch_hangs() {
 #[tokio::test]
 async fn many_series_on_many_pages() {
     let keys = json!([
-        {"count": 1_100, "usage": {"Encrypt": usage(7 * 24, json!([100]), json!({}))}},
-        {"usage": {"Encrypt": usage(7 * 24, json!([100]), json!({"164": 50_000}))}},
+        {"count": 1_100, "usage": {"Encrypt": usage(9 * 24, json!([100]), json!({}))}},
+        {"usage": {"Encrypt": usage(9 * 24, json!([100]), json!({"212": 50_000}))}},
     ]);
     let mut description = fleet_of(keys);
-    // 168 datapoints each: a batch of 500 has 84,000.
+    // 216 datapoints each: a batch of 500 has 108,000.
     description["metric_page_size"] = json!(50_000);
     let (fleet, function) = start(description, &[("KMS_QUOTA_SHARE", "1"), ("BASELINE_DAYS", "7")]);
     let invocation = Invocation { deadline: Duration::from_mins(5), ..Invocation::default() };
@@ -340,7 +341,7 @@ async fn many_series_on_many_pages() {
     assert_eq!(response["controls"][ANOMALY]["COMPLIANT"], 1_100);
     assert_eq!(finding(&response, &generated_key_id(1_100), ANOMALY)["reason"], "unusual_usage");
     // 500, 500 and 101 series: pages of 500, and of 50,000 datapoints.
-    assert_eq!((fleet.calls()["ListMetrics"], fleet.calls()["GetMetricData"]), (3, 2 + 2 + 1));
+    assert_eq!((fleet.calls()["ListMetrics"], fleet.calls()["GetMetricData"]), (3, 3 + 3 + 1));
 }
 
 /// `GetKeyLastUsage` has the smallest quota of all: what a run does not come to is said, and not alerted.
