@@ -28,7 +28,7 @@ use simulated_usage::{Incident, Key, Usage, key};
 use usage_anomaly_scorer::score::{LEAD_SECONDS, UNUSUAL, score_counts};
 
 const KEYS: u64 = 200;
-const SEEDS: u64 = 4;
+const SEEDS: u64 = 10;
 const DAYS: usize = 42;
 /// Hours of history that a run is given, the ones that it judges included.
 const GIVEN: usize = 28 * 24 + (LEAD_SECONDS / 3_600) as usize;

@@ -69,3 +69,61 @@ fn seconds(time: &str) -> Option<i64> {
     let civil: DateTime = time.parse().ok()?;
     Some(TimeZone::UTC.to_timestamp(civil).ok()?.as_second())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::score;
+
+    fn scored(input: &str) -> Result<String, String> {
+        let mut out = Vec::new();
+        score(input.as_bytes(), &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn rows_come_back_as_they_were_with_a_score() {
+        let expected = "timestamp,value,anomaly_score\n2014-04-01 00:00:00,1.50,0\n2014-04-01 00:05:00,2e3,0\n";
+        for input in [
+            "timestamp,value\n2014-04-01 00:00:00,1.50\n2014-04-01 00:05:00,2e3\n",
+            "2014-04-01 00:00:00,1.50\n2014-04-01 00:05:00,2e3",
+            "\u{feff}timestamp,value\r\n2014-04-01 00:00:00,1.50\r\n2014-04-01 00:05:00,2e3\r\n\r\n",
+        ] {
+            assert_eq!(scored(input).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn any_kind_of_timestamp_is_read() {
+        for time in
+            ["2014-04-01", "2014-04-01T00:00:00", "2014-04-01T00:00:00Z", "2014-04-01T02:00:00.5+02:00", "1396310400"]
+        {
+            assert_eq!(super::seconds(time), Some(1_396_310_400), "{time}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_row_is_named_by_its_line() {
+        for (row, line, what) in [
+            ("2014-04-01 00:10:00", 3, "no comma"),
+            ("yesterday,1", 3, "`yesterday` is no timestamp"),
+            ("2014-04-01 00:10:00,many", 3, "`many` is no number"),
+            ("2014-04-01 00:10:00,1,2", 3, "`1,2` is no number"),
+            ("2014-04-01 00:10:00,NaN", 3, "`NaN` cannot be scored"),
+            ("2014-04-01 00:10:00,inf", 3, "`inf` cannot be scored"),
+            ("2014-04-01 00:10:00,", 3, "`` is no number"),
+            ("", 3, "empty"),
+        ] {
+            let error = scored(&format!("timestamp,value\n2014-04-01,1\n{row}\n2014-04-02,1\n")).unwrap_err();
+            assert!(error.starts_with(&format!("line {line}: ")) && error.contains(what), "{error}");
+        }
+        assert_eq!(scored("x,3\n").unwrap_err(), "line 1: `x` is no timestamp");
+    }
+
+    #[test]
+    fn a_row_depends_on_none_after_it() {
+        let rows: Vec<String> = (0..2_000).map(|i| format!("{},{}\n", i * 300, i * i % 71 + i % 288)).collect();
+        let all = scored(&rows.concat()).unwrap();
+        let some = scored(&rows[..1_500].concat()).unwrap();
+        assert!(all.starts_with(&some) && all.lines().any(|line| !line.ends_with(",0")));
+    }
+}

@@ -314,7 +314,8 @@ impl Scorer {
                 if window == 1 || told > most.max(surprise_of(HALF)) {
                     score.window = window;
                     score.observed = nature.shown(sum, window);
-                    score.usual = Range { low: nature.unscale(look.usual[0]), high: nature.unscale(look.usual[1]) };
+                    let (low, high) = look.usual();
+                    score.usual = Range { low: nature.unscale(low), high: nature.unscale(high) };
                 }
                 most = told.max(most);
             }

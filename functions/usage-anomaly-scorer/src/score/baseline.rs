@@ -5,6 +5,8 @@ use super::{DAY, HOUR};
 /// Days that are remembered: as many as a baseline can have.
 const KEPT: i64 = 63;
 
+const WEEKS: usize = 9;
+
 const HOURS: usize = 24;
 
 /// Hours that usage may be early or late. A clock's change is one, and a job that is tried again another.
@@ -12,9 +14,6 @@ const REACH: i64 = 2;
 
 /// Days that a quiet day is looked for in.
 const QUIET_DAYS: i64 = 28;
-
-/// Days within which something that was reported twice is known.
-const KNOWN_DAYS: i64 = 7;
 
 /// What one hour of one day held.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +38,7 @@ pub struct Edges {
     /// `low` and `quiet` of this hour alone: the others allow for usage that is early or late.
     pub own_low: f64,
     pub own_quiet: f64,
-    /// How far upwards, and downwards, it went twice lately, unusual as it was.
+    /// How far upwards, and downwards, it went twice in the last week, unusual as it was.
     pub known: [f64; 2],
 }
 
@@ -126,9 +125,9 @@ impl Baseline {
     }
 
     fn fresh_edges(&self, day: i64, hour: usize) -> Option<Edges> {
-        let (mut lows, mut highs) = (Few::new(), Few::new());
-        let (mut weekly_lows, mut weekly_highs) = (Few::new(), Few::new());
-        let (mut known_highs, mut known_lows) = (Few::new(), Few::new());
+        let (mut lows, mut highs) = (Few::<{ QUIET_DAYS as usize }>::new(), Few::<7>::new());
+        let (mut weekly_lows, mut weekly_highs) = (Few::<WEEKS>::new(), Few::<WEEKS>::new());
+        let (mut known_lows, mut known_highs) = (Few::<7>::new(), Few::<7>::new());
         for ago in 1..self.age.min(KEPT) {
             let Some(slot) = self.slot(day - ago, hour) else { continue };
             if ago <= QUIET_DAYS {
@@ -137,10 +136,10 @@ impl Baseline {
             if ago <= 7 {
                 highs.push(slot.high);
             }
-            if ago <= KNOWN_DAYS && slot.unusual[0] {
+            if ago <= 7 && slot.unusual[0] {
                 known_highs.push(slot.high);
             }
-            if ago <= KNOWN_DAYS && slot.unusual[1] {
+            if ago <= 7 && slot.unusual[1] {
                 known_lows.push(slot.low);
             }
             if ago % 7 == 0 {
@@ -181,14 +180,14 @@ fn place(day: i64) -> usize {
 }
 
 /// A few values, of which the n-th lowest is asked for.
-struct Few {
-    values: [f64; KEPT as usize],
+struct Few<const MOST: usize> {
+    values: [f64; MOST],
     len: usize,
 }
 
-impl Few {
+impl<const MOST: usize> Few<MOST> {
     fn new() -> Self {
-        Self { values: [0.0; KEPT as usize], len: 0 }
+        Self { values: [0.0; MOST], len: 0 }
     }
 
     fn push(&mut self, value: f64) {

@@ -35,8 +35,12 @@ impl Law {
     pub fn surprise(self, excess: f64) -> f64 {
         let z = (excess - self.location) / self.scale;
         let z = if z > 0.0 { z + z * z / TWICE_B_SQUARED } else { z };
-        // −ln(1 − exp(−exp(−z))), which is z itself far out.
-        if z > 30.0 { z.min(MOST) } else { -(-(-(-z).exp()).exp_m1()).ln() }
+        // −ln(1 − exp(−exp(−z))): far in it is 0, and far out z itself.
+        match z {
+            ..-4.0 => 0.0,
+            30.0.. => z.min(MOST),
+            _ => -(-(-(-z).exp()).exp_m1()).ln(),
+        }
     }
 
     /// The excess that is as surprising as this: the inverse of [`Law::surprise`].

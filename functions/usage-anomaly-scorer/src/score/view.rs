@@ -52,8 +52,17 @@ pub struct Look {
     full: [f64; 2],
     /// The same as far as it is news.
     pub told: [f64; 2],
+    /// What is usual or known.
+    edge: [f64; 2],
+    laws: [Option<Law>; 2],
+}
+
+impl Look {
     /// The lowest and the highest value that scores below one half.
-    pub usual: [f64; 2],
+    pub fn usual(&self) -> (f64, f64) {
+        let [above, below] = self.laws.map(|law| law.map_or(0.0, |law| law.excess(surprise_of(HALF)).max(0.0)));
+        (self.edge[1] - below, self.edge[0] + above)
+    }
 }
 
 impl View {
@@ -82,13 +91,13 @@ impl View {
         let excess = [value - edges.high, low - value];
         let over = self.above.surprise(at, excess[0], known[0], laws[0]);
         let under = self.below.surprise(at, excess[1], known[1], laws[1]);
-        let reach = laws.map(|law| law.map_or(0.0, |law| law.excess(surprise_of(HALF)).max(0.0)));
         Look {
             news: [excess[0] - known[0], excess[1] - known[1]],
             high: edges.high,
             full: [over.0, under.0],
             told: [over.1, under.1],
-            usual: [low - known[1] - reach[1], edges.high + known[0] + reach[0]],
+            edge: [edges.high + known[0], low - known[1]],
+            laws,
         }
     }
 
@@ -142,14 +151,15 @@ impl Direction {
     /// or doubles.
     fn surprise(&self, at: i64, excess: f64, known: f64, law: Option<Law>) -> (f64, f64) {
         let Some(law) = law else { return (0.0, 0.0) };
-        let fresh = law.surprise(excess - known);
+        let full = law.surprise(excess);
+        let fresh = if known > 0.0 { law.surprise(excess - known) } else { full };
         let next = match self.excursion {
             Some((_, until)) if at > until => 0.0,
             Some((worst, _)) if worst < surprise_of(UNUSUAL) => surprise_of(UNUSUAL),
             Some((worst, _)) => 2.0 * worst,
             None => 0.0,
         };
-        (law.surprise(excess), if fresh >= next { fresh } else { fresh.min(EXCURSION / 2.0) })
+        (full, if fresh >= next { fresh } else { fresh.min(EXCURSION / 2.0) })
     }
 
     fn learn(&mut self, at: i64, excess: Option<f64>, full: f64, counted: bool) {
