@@ -6,9 +6,9 @@
 //! cargo run --release -p simulated-fleet --example measure_usage -- target/release/usage-anomaly-scorer
 //! ```
 //!
-//! Five operations a key, all used every hour; one key in a hundred has a burst in the last night. 20 ms latency; the whole
-//! quota of KMS's and CloudWatch's requests. The price is CloudWatch's for a day's run: $0.01 for 1,000 metrics that
-//! `GetMetricData` is asked for, and for 1,000 calls of `ListMetrics` (us-east-1).
+//! Five operations a key, all used every hour; one key in a hundred has a burst in the last night. 20 ms latency; all of
+//! KMS's and CloudWatch's quotas, or the share of them that a further argument gives. The price is CloudWatch's for a
+//! day's run: $0.01 for 1,000 metrics that `GetMetricData` is asked for, and for 1,000 calls of `ListMetrics` (us-east-1).
 
 #![expect(clippy::indexing_slicing, reason = "a command, not the product")]
 
@@ -27,6 +27,7 @@ const DOLLARS_A_METRIC: f64 = 0.01 / 1_000.0;
 #[expect(clippy::print_stdout, clippy::unwrap_used, reason = "a command that prints a table")]
 async fn main() {
     let binary = std::env::args_os().nth(1).unwrap_or_else(|| "target/release/usage-anomaly-scorer".into());
+    let share = std::env::args().nth(2).unwrap_or_else(|| "1".to_owned());
     println!(
         "{:>6}  {:>7}  {:>11}  {:>13}  {:>8}  {:>7}  {:>6}  {:>8}  {:>16}",
         "keys",
@@ -41,14 +42,15 @@ async fn main() {
     );
     for keys in [20, 200, 1_000, 2_000] {
         let fleet = Fleet::serve(describe(fleet(keys))).unwrap();
-        let function = Function::start(&binary, &fleet, &[("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", "1")]).unwrap();
+        let function =
+            Function::start(&binary, &fleet, &[("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", &share)]).unwrap();
         let deadline = Duration::from_mins(15);
         let outcome = function.invoke_with(&json!({}), Invocation { deadline, ..Invocation::default() }).await;
         let seconds = outcome.elapsed.as_secs_f64();
         let (cpu, peak) = (function.cpu_time().unwrap_or_default(), function.peak_memory_kib().unwrap_or_default());
         let (cpu, peak) = (cpu.as_secs_f64(), peak / 1_024);
         let response = ok(outcome);
-        let findings = &response["controls"]["usage-anomaly"]["NON_COMPLIANT"];
+        let findings = response["controls"]["usage-anomaly"]["NON_COMPLIANT"].as_u64().unwrap();
         let calls = fleet.calls();
         let (listings, readings, series) = (calls["ListMetrics"], calls["GetMetricData"], keys * 5);
         let listed = f64::from(u32::try_from(listings).unwrap());
