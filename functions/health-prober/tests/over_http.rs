@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use simulated_fleet::trial::{
-    self, TABLE, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now,
-    error_message, finding, fleet_of, ok, verbose, verdicts,
+    self, TABLE, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now, finding,
+    fleet_of, ok, verbose, verdicts,
 };
 use simulated_fleet::{Fleet, Function, Invocation, Outcome, generated_key_id};
 
