@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use shared::domain::control::{Control, Severity};
 use shared::domain::evaluation::{Cause, Failure, Verdict, date, in_transition};
-use shared::domain::key::{Key, KeySpec, KeyState, KeyUsage, MultiRegion, Origin, RelatedKey, Unexpected};
+use shared::domain::key::{Key, KeySpec, KeyState, KeyUsage, MultiRegion, Origin, PROBE_TAG, RelatedKey, Unexpected};
 
 use crate::policy;
 
@@ -271,18 +271,10 @@ pub struct Trip {
 /// The verdict about a key that nobody chose for a round trip.
 pub fn not_selected(key: &Key) -> Verdict {
     let why = format!(
-        "nobody opted the key in {} in: it has no tag {OPT_IN_TAG} = true, PROBE_KEYS does not name it",
+        "nobody opted the key in {} in: it has no tag {PROBE_TAG} = true, PROBE_KEYS does not name it",
         key.region()
     );
     Verdict::not_applicable("not_selected").detail(why)
-}
-
-/// The tag that opts a key in, with the value `true`.
-pub const OPT_IN_TAG: &str = "kms-compliance/probe";
-
-/// Do its tags opt a key in?
-pub fn opts_in(tags: &BTreeMap<String, String>) -> bool {
-    tags.get(OPT_IN_TAG).is_some_and(|value| value == "true")
 }
 
 /// The verdict about the round trip of a key in its own Region.
@@ -736,18 +728,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_opted_in_by_its_tag_alone() {
-        for (name, value, expected) in [
-            (OPT_IN_TAG, "true", true),
-            (OPT_IN_TAG, "false", false),
-            (OPT_IN_TAG, "True", false),
-            (OPT_IN_TAG, "", false),
-            ("kms-compliance/Probe", "true", false),
-            ("probe", "true", false),
-        ] {
-            assert_eq!(opts_in(&BTreeMap::from([(name.into(), value.into())])), expected, "{name}={value}");
-        }
-        assert!(!opts_in(&BTreeMap::new()));
+    fn a_key_that_nobody_chose() {
         assert_eq!(row(&not_selected(&key())), (NotApplicable, "not_selected"));
     }
 

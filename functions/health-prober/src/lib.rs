@@ -29,7 +29,7 @@ use futures::future::{join, join_all, join3};
 use jiff::Timestamp;
 use shared::domain::control::Control;
 use shared::domain::evaluation::{Failure, Verdict};
-use shared::domain::key::{Key, KeyState, RelatedKey};
+use shared::domain::key::{Key, KeyState, RelatedKey, opts_in};
 use shared::kms::{Kms, Operation, Pages, unreadable};
 use shared::metrics::Samples;
 use shared::serve::{Check, Scene};
@@ -38,8 +38,8 @@ use tokio::sync::OnceCell;
 
 use evaluate::{
     CONTROLS, Crossing, KeyStore, Replica, Trial, Trip, Trouble, failed_in, key_store_connected, key_store_of,
-    key_usable, not_selected, opts_in, pending_deletion, replica_coverage, replica_health, replica_policy_drift,
-    replicas_of, round_trip, trial_of,
+    key_usable, not_selected, pending_deletion, replica_coverage, replica_health, replica_policy_drift, replicas_of,
+    round_trip, trial_of,
 };
 use probe::{Made, Plaintext, Probe};
 use regions::{Region, Regions};

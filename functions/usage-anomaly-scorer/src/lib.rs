@@ -28,7 +28,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use shared::domain::control::Control;
 use shared::domain::evaluation::{Cause, Failure, Verdict};
-use shared::domain::key::Key;
+use shared::domain::key::{Key, opts_in};
 use shared::domain::location::Location;
 use shared::domain::report::KeyIdentity;
 use shared::kms::{Kms, Operation, timestamp, unreadable};
@@ -41,9 +41,6 @@ use evaluate::{
     unused_by_metrics, usage_anomaly,
 };
 use usage::{KeyUsage, OperationUsage, Points, Reading, Series, Span, key_id};
-
-/// A key with this tag set to `true` is used by the health prober.
-const PROBE_TAG: &str = "kms-compliance/probe";
 
 /// The function's check.
 #[derive(Debug)]
@@ -165,7 +162,7 @@ impl UsageAnomalyScorer {
         }
         match kms.tags(&key.id).await {
             Err(failure) => (&failure).into(),
-            Ok(tags) if tags.get(PROBE_TAG).is_some_and(|value| value == "true") => probed(),
+            Ok(tags) if opts_in(&tags) => probed(),
             Ok(_) => unused_by_metrics(usage, self.policy, now),
         }
     }

@@ -3,7 +3,17 @@
 //! KMS's lists of values grow. A value that this build does not know is kept as `Other`, and a field that was absent is
 //! `None`, so that a verdict can name what it could not understand.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
+
+/// The tag that opts a key in to the health prober's round trip, with the value `true`.
+pub const PROBE_TAG: &str = "kms-compliance/probe";
+
+/// Do its tags opt a key in?
+pub fn opts_in(tags: &BTreeMap<String, String>) -> bool {
+    tags.get(PROBE_TAG).is_some_and(|value| value == "true")
+}
 
 /// What `DescribeKey` said about one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -284,6 +294,21 @@ pub(crate) mod tests {
 
     fn key(spec: Option<&str>, usage: Option<&str>) -> Key {
         Key { spec: spec.map(KeySpec::from), usage: usage.map(KeyUsage::from), ..unknown_key() }
+    }
+
+    #[test]
+    fn a_key_is_opted_in_by_its_tag_alone() {
+        for (name, value, expected) in [
+            (PROBE_TAG, "true", true),
+            (PROBE_TAG, "false", false),
+            (PROBE_TAG, "True", false),
+            (PROBE_TAG, "", false),
+            ("kms-compliance/Probe", "true", false),
+            ("probe", "true", false),
+        ] {
+            assert_eq!(opts_in(&BTreeMap::from([(name.into(), value.into())])), expected, "{name}={value}");
+        }
+        assert!(!opts_in(&BTreeMap::new()));
     }
 
     #[test]
