@@ -100,6 +100,12 @@ const LARGEST: f64 = 1e100;
 /// Times beyond this, thirty million years, would overflow where they are added to.
 const FURTHEST: i64 = 1 << 50;
 
+/// How long a key must have been used, in seconds, for its sleep before that to be forgotten: every hour of the week once.
+const OWN_HISTORY: i64 = 10 * DAY;
+
+/// How long a sleep is more than a night, a weekend or a holiday, in seconds.
+const SLEEP: i64 = 4 * DAY;
+
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
 
@@ -171,7 +177,8 @@ pub struct ScoredHour {
 /// `from` and `until` are whole hours in seconds since 1970 (UTC): the first hour that counts as history, and the end of
 /// the last complete hour. An hour without a point had no requests. **`from` is the later of `until` minus the baseline
 /// minus [`LEAD_SECONDS`], and the key's creation**, not the first point: a key that slept through the whole baseline
-/// has a history, of zeros.
+/// has a history, of zeros. Once it has been used for ten days before the hours that are judged, its history
+/// begins with that use: what is usual for a key that slept says nothing of one that works.
 /// Points may come in any order; those outside of the span are left out; of two for the same hour the later one in
 /// `points` counts.
 ///
@@ -191,8 +198,12 @@ pub fn score_counts(points: &[(i64, f64)], from: i64, until: i64) -> Result<Vec<
     }
     let mut scorer = Scorer::new(Kind::Counts { period: HOUR });
     let judged = counts.len().saturating_sub(24);
+    // A long sleep before the first use is history only while there is too little else.
+    let hours_of = |seconds: i64| usize::try_from(seconds / HOUR).unwrap_or(0);
+    let forgotten = hours_of(SLEEP)..judged.saturating_sub(hours_of(OWN_HISTORY));
+    let first_use = counts.iter().position(|&count| count > 0.0).filter(|hour| forgotten.contains(hour)).unwrap_or(0);
     let mut hours = Vec::with_capacity(24);
-    for (i, (&observed, hour)) in counts.iter().zip(from..).enumerate() {
+    for (i, (&observed, hour)) in counts.iter().zip(from..).enumerate().skip(first_use) {
         let at = hour * HOUR;
         let score = scorer.push(at, observed)?;
         if i >= judged {
@@ -285,6 +296,7 @@ impl Scorer {
         let mut counted = [true; 2];
         let mut ordinary_day = false;
         let mut most = 0.0_f64;
+        let mut instead = None;
         let nature = self.nature;
         for view in &mut self.views {
             let window = view.window;
@@ -310,8 +322,8 @@ impl Scorer {
                 let tells = [counted[0], counted[1] && !(nature.counts() && window == 1)];
                 let told = look.told.iter().zip(tells).filter(|(_, tells)| *tells).map(|(&told, _)| told);
                 let told = told.fold(0.0, f64::max);
-                // Several values explain a score only if it says anything.
-                if window == 1 || told > most.max(surprise_of(HALF)) {
+                // Several values explain a score only if it says anything, and if fewer are no finding by themselves.
+                if window == 1 || most < surprise_of(UNUSUAL) && told > most.max(surprise_of(HALF)) {
                     score.window = window;
                     score.observed = nature.shown(sum, window);
                     let (low, high) = look.usual();
@@ -319,11 +331,18 @@ impl Scorer {
                 }
                 most = told.max(most);
             }
+            if window == 1 {
+                instead = look.and_then(|look| look.instead());
+            }
             if late {
                 view.learn_late(at, on_scale);
             } else {
                 view.learn(at, look, on_scale, nature, counted);
             }
+        }
+        // What is a finding by itself is not told of again by the sums that it will be part of.
+        if let (false, Some(instead), Some(last)) = (late, instead, self.recent.back_mut()) {
+            *last = nature.unscale(instead);
         }
         score.score = -(-most / PER_E).exp_m1();
         score.once_in = most.exp();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use shared::domain::evaluation::Failure;
 
-use crate::score::{LEAD_SECONDS, LEARNING_SECONDS, NotScorable, ScoredHour, score_counts};
+use crate::score::{LEAD_SECONDS, LEARNING_SECONDS, NotScorable, ScoredHour, UNUSUAL, score_counts};
 
 /// Seconds of an hour.
 pub const HOUR: i64 = 3_600;
@@ -155,7 +155,9 @@ fn worst(points: &Points, span: Span, existed: Span) -> Result<Option<ScoredHour
     let points: Vec<(i64, f64)> = points.iter(span).collect();
     let hours = score_counts(&points, existed.from, existed.until)?;
     let believable = hours.into_iter().filter(|hour| !hour.score.learning);
-    Ok(believable.reduce(|worst, hour| if hour.score.score > worst.score.score { hour } else { worst }))
+    // An hour that is unusual by itself says more than hours that are so together.
+    let rank = |hour: &ScoredHour| (hour.score.window == 1 && hour.score.score >= UNUSUAL, hour.score.score);
+    Ok(believable.reduce(|worst, hour| if rank(&hour) > rank(&worst) { hour } else { worst }))
 }
 
 /// What a series means to the decrypt ratio.

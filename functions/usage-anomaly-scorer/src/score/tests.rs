@@ -372,3 +372,27 @@ fn hours_are_asked_for_in_whole_ones() {
     let hours = score_counts(&[], START + 90, START + DAY + 90).unwrap();
     assert_eq!((hours.len(), hours[0].at), (24, START));
 }
+
+#[test]
+fn a_burst_of_one_hour_is_told_of_that_hour_alone() {
+    // Thirteen days with a fifth of noise, six hours before their end the burst; from there it is twelve hours to noon.
+    let hours = 13 * 24;
+    let burst = hours - 6;
+    for seed in 1..40_u32 {
+        let mut noise = seed;
+        let mut usual = |hour: i64| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let by_day = (8..17).contains(&(hour - burst).rem_euclid(24));
+            (if by_day { 900.0 } else { 60.0 } * (0.8 + 0.4 * f64::from(noise) / f64::from(u32::MAX))).round()
+        };
+        let count = |hour: i64| (hour * HOUR, if hour == burst { 48_210.0 } else { usual(hour) });
+        let points: Vec<_> = (0..hours).map(count).collect();
+        // The same on a key that slept for seventeen days before.
+        for from in [0, -17 * DAY, -27 * DAY] {
+            let scored = score_counts(&points, from, hours * HOUR).unwrap();
+            let findings = scored.iter().filter(|it| it.score.score >= UNUSUAL);
+            let told: Vec<_> = findings.map(|it| (it.at / HOUR, it.score.window, it.score.observed)).collect();
+            assert_eq!(told, [(burst, 1, 48_210.0)], "{seed} {from}: {:?}", scored[18].score);
+        }
+    }
+}

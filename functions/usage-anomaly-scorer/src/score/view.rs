@@ -58,6 +58,11 @@ pub struct Look {
 }
 
 impl Look {
+    /// What would have been usual at most instead of a value that is a finding by itself.
+    pub fn instead(&self) -> Option<f64> {
+        (self.full[0] >= surprise_of(UNUSUAL)).then_some(self.edge[0])
+    }
+
     /// The lowest and the highest value that scores below one half.
     pub fn usual(&self) -> (f64, f64) {
         let [above, below] = self.laws.map(|law| law.map_or(0.0, |law| law.excess(surprise_of(HALF)).max(0.0)));
