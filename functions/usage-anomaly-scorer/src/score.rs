@@ -322,8 +322,8 @@ impl Scorer {
                 let tells = [counted[0], counted[1] && !(nature.counts() && window == 1)];
                 let told = look.told.iter().zip(tells).filter(|(_, tells)| *tells).map(|(&told, _)| told);
                 let told = told.fold(0.0, f64::max);
-                // Several values explain a score only if it says anything, and if fewer are no finding by themselves.
-                if window == 1 || most < surprise_of(UNUSUAL) && told > most.max(surprise_of(HALF)) {
+                // Several values explain a score only if it says anything, and if the value is no finding by itself.
+                if window == 1 || instead.is_none() && told > most.max(surprise_of(HALF)) {
                     score.window = window;
                     score.observed = nature.shown(sum, window);
                     let (low, high) = look.usual();
