@@ -28,9 +28,8 @@ def test_the_alert_names_key_operation_hour_observed_and_usual(deployment, findi
     assert hours in (1, 4) and fleet.BURST <= observed < 1.01 * fleet.BURST
     assert 0 <= evidence["usual_low"] <= evidence["usual_high"] < 900
     begins, ends = night - datetime.timedelta(hours=hours - 1), night + datetime.timedelta(hours=1)
-    assert finding["detail"].startswith(
-        f"Decrypt {observed:,} between {begins:%H:%M} and {ends:%H:%M} UTC; usual there: "
-    )
+    between = f"between {begins:%H:%M} and {ends:%H:%M} UTC"
+    assert finding["detail"].startswith(f"Decrypt {observed:,} {between}; usual there: ")
 
 
 def test_the_alert_links_to_that_graph(finding):
