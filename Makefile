@@ -15,7 +15,7 @@ BIN := $(CURDIR)/.venv/bin
 TOOLS := .venv/requirements.txt
 CHECKOV := .venv/checkov/requirements.txt
 SAM := $(BIN)/python -m samcli
-PARTS := $(PYTHON) tests/local/parts.py
+PARTS := $(PYTHON) tests/end-to-end/parts.py
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 # SAM finds cargo-lambda, and cargo-lambda zig, on the PATH. Only where they are needed: .venv has a python3 too.
@@ -28,7 +28,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: python cargo ## Deploy into a local AWS, let the schedules fire, show the alerts
-	@exec $(PARTS) tools "$(MAKE) tools" demo "$(BIN)/python tests/local/demo.py"
+	@exec $(PARTS) tools "$(MAKE) tools" demo "$(BIN)/python tests/end-to-end/demo.py"
 
 test: python cargo ## Everything that must hold: lint, unit, e2e
 	@exec $(PARTS) tools "$(MAKE) tools" lint "$(MAKE) lint" unit "$(MAKE) unit" e2e "$(MAKE) e2e"
@@ -40,19 +40,19 @@ lint: cargo validate ## Format, clippy, docs, Python, template
 	@echo "the domain must not need any AWS crate"
 	@crates=$$(cargo tree -p shared --no-default-features -e normal --prefix none); ! grep -E '^(aws|lambda)[-_]' <<< "$$crates"
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
-	$(BIN)/ruff check --quiet tests/local
-	$(BIN)/ruff format --check tests/local
+	$(BIN)/ruff check --quiet tests/end-to-end
+	$(BIN)/ruff format --check tests/end-to-end
 
 unit: cargo ## The Rust tests
 	cargo test --workspace
 
 e2e: cargo $(TOOLS) ## The end-to-end suite in a local AWS
-	@exec $(BIN)/python -m pytest tests/local
+	@exec $(BIN)/python -m pytest tests/end-to-end
 
 fmt: cargo $(TOOLS) ## Format Rust and Python
 	cargo fmt --all
-	$(BIN)/ruff check --fix tests/local
-	$(BIN)/ruff format tests/local
+	$(BIN)/ruff check --fix tests/end-to-end
+	$(BIN)/ruff format tests/end-to-end
 
 build: cargo $(TOOLS) ## What ships: `sam build` (ENV=prod for that section of samconfig.toml)
 	$(WITH_TOOLS) $(SAM) build --config-env $(ENV)
@@ -69,7 +69,7 @@ deploy: build ## Build, then `sam deploy` with your AWS credentials (ENV=prod)
 	@exec $(SAM) deploy --config-env $(ENV)
 
 invoke: cargo $(TOOLS) ## One invocation: FUNCTION=… EVENT=… (a file of events/), LOCAL=1 in a local AWS
-	@$(WITH_TOOLS) exec $(BIN)/python tests/local/invoke.py $(FUNCTION) $(EVENT) $(if $(LOCAL),--local)
+	@$(WITH_TOOLS) exec $(BIN)/python tests/end-to-end/invoke.py $(FUNCTION) $(EVENT) $(if $(LOCAL),--local)
 
 logs: $(TOOLS) ## Follow the functions' logs of the deployed stack (ENV=prod)
 	@exec $(SAM) logs --config-env $(ENV) --tail

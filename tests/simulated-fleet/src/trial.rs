@@ -131,7 +131,7 @@ pub async fn assert_settings_are_refused(binary: impl AsRef<Path>, settings: &[(
 
 /// Every event in the function's folder is answered as its name says.
 pub async fn assert_events_are_answered(binary: impl AsRef<Path>, function: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(function);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events").join(function);
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(files.len() > 5);
@@ -158,7 +158,7 @@ pub async fn assert_events_are_answered(binary: impl AsRef<Path>, function: &str
 
 /// The function made exactly the calls that `calls.json` lists for it. Its role is held against the same list.
 pub fn assert_calls_are_those_granted(fleet: &Fleet, function: &str) {
-    let lists: Value = serde_json::from_str(include_str!("../calls.json")).unwrap();
+    let lists: Value = serde_json::from_str(include_str!("../../calls.json")).unwrap();
     let listed = lists[function].as_object().unwrap().values().flat_map(|calls| calls.as_array().unwrap());
     let listed: BTreeSet<String> = listed.map(|call| call.as_str().unwrap().to_owned()).collect();
     assert_eq!(fleet.calls().into_keys().collect::<BTreeSet<_>>(), listed);
