@@ -15,6 +15,7 @@ BIN := $(CURDIR)/.venv/bin
 TOOLS := .venv/requirements.txt
 CHECKOV := .venv/checkov/requirements.txt
 SAM := $(BIN)/python -m samcli
+TEMPLATES := template.yaml application-keys.yaml replicas.yaml
 PARTS := $(PYTHON) tests/end-to-end/parts.py
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -22,10 +23,10 @@ RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 WITH_TOOLS := PATH="$(BIN):$$PATH"
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo test lint unit e2e fmt build validate deploy invoke logs clean tools python cargo
+.PHONY: help demo test lint unit e2e fmt build validate deploy deploy-application-keys invoke logs clean tools python cargo
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: python cargo ## Deploy into a local AWS, let the schedules fire, show the alerts
 	@exec $(PARTS) tools "$(MAKE) tools" demo "$(BIN)/python tests/end-to-end/demo.py"
@@ -57,16 +58,19 @@ fmt: cargo $(TOOLS) ## Format Rust and Python
 build: cargo $(TOOLS) ## What ships: `sam build` (ENV=prod for that section of samconfig.toml)
 	$(WITH_TOOLS) $(SAM) build --config-env $(ENV)
 
-validate: $(TOOLS) $(CHECKOV) ## Check template.yaml and replicas.yaml
+validate: $(TOOLS) $(CHECKOV) ## Check the templates
 	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
-	$(BIN)/cfn-lint template.yaml replicas.yaml
+	$(BIN)/cfn-lint $(TEMPLATES)
 	@echo "checkov skips what a condition leaves out by default: it gets the templates without conditions"
 	@mkdir -p .local
-	@for name in template replicas; do sed '/^    Condition: /d' $$name.yaml > .local/checkov-$$name.yaml; done
+	@for name in $(TEMPLATES); do sed '/^    Condition: /d' $$name > .local/checkov-$$name; done
 	.venv/checkov/bin/checkov --config-file .checkov.yaml
 
 deploy: build ## Build, then `sam deploy` with your AWS credentials (ENV=prod)
 	@exec $(SAM) deploy --config-env $(ENV)
+
+deploy-application-keys: $(TOOLS) ## Deploy keys and roles for an application, a stack of their own (ENV=prod)
+	@exec $(SAM) deploy --config-env $(ENV)-application-keys --template-file application-keys.yaml
 
 invoke: cargo $(TOOLS) ## One invocation: FUNCTION=… EVENT=… (a file of events/), LOCAL=1 in a local AWS
 	@$(WITH_TOOLS) exec $(BIN)/python tests/end-to-end/invoke.py $(FUNCTION) $(EVENT) $(if $(LOCAL),--local)

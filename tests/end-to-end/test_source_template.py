@@ -1,4 +1,4 @@
-"""The template that this one grew from: where each of its parts stands here, and its defects that a template can show.
+"""The template that these grew from: where each of its parts stands here, and its defects that a template can show.
 
 Defects have the numbers of the table in docs/. Those that lie in the source document's Python alone are tested in Rust.
 """
@@ -28,7 +28,7 @@ COUNTERPARTS = {
     "KeyRotationMonitor": ["RotationChecker", "KeyAgeChecker"],
     "KeyRotationMonitorRole": ["RotationCheckerRole", "KeyAgeCheckerRole"],
     "KeyMonitoringSchedule": ["RotationCheckerDaily", "KeyAgeCheckerDaily"],
-    "KeyMonitoringPermission": ["RotationCheckerScheduleRole", "KeyAgeCheckerScheduleRole"],
+    "KeyMonitoringPermission": ["ScheduleRole"],
 }
 TYPES = {
     "Alias": "AWS::KMS::Alias",
@@ -42,6 +42,16 @@ TYPES = {
 }
 
 
+TEMPLATES = ("template.yaml", "application-keys.yaml", "replicas.yaml")
+
+
+@pytest.fixture(scope="module")
+def resources(resources, application):
+    """Those of the monitor and of an application's keys; no name is in both."""
+    assert not resources.keys() & application["Resources"].keys()
+    return resources | application["Resources"]
+
+
 @pytest.mark.parametrize("counterparts", COUNTERPARTS.values(), ids=COUNTERPARTS)
 def test_each_resource_has_its_counterpart(resources, counterparts):
     for name in counterparts:
@@ -49,19 +59,21 @@ def test_each_resource_has_its_counterpart(resources, counterparts):
         assert resources[name]["Type"] == kind
 
 
-def test_each_parameter_is_still_one(source):
-    assert source["Parameters"].keys() >= {"Environment", "ApplicationName", "EnableMultiRegion"}
+def test_each_parameter_is_still_one(source, application):
+    parameters = application["Parameters"]
+    assert parameters.keys() >= {"Environment", "ApplicationName", "EnableMultiRegion"}
     for environment in ("dev", "staging", "prod"):
-        assert re.fullmatch(source["Parameters"]["Environment"]["AllowedPattern"], environment)
-    assert source["Parameters"]["EnableMultiRegion"]["AllowedValues"] == ["true", "false"]
-    assert source["Parameters"]["EnableMultiRegion"]["Default"] == "false"
+        for each in (source["Parameters"], parameters):
+            assert re.fullmatch(each["Environment"]["AllowedPattern"], environment)
+    assert parameters["EnableMultiRegion"]["AllowedValues"] == ["true", "false"]
+    assert parameters["EnableMultiRegion"]["Default"] == "false"
 
 
 @pytest.mark.parametrize(
     "name", ["ApplicationKeyId", "ApplicationKeyArn", "DatabaseKeyId", "BackupKeyId", "ApplicationRoleArn"]
 )
-def test_each_output_is_exported_under_its_name(source, name):
-    assert source["Outputs"][name]["Export"] == {"Name": {"Fn::Sub": f"${{AWS::StackName}}-{name}"}}
+def test_each_output_is_exported_under_its_name(application, name):
+    assert application["Outputs"][name]["Export"] == {"Name": {"Fn::Sub": f"${{AWS::StackName}}-{name}"}}
 
 
 def principals(policies):
@@ -89,7 +101,7 @@ def test_defect_10_spec_and_usage_of_keys_agree(resources):
 
 
 def test_defect_12_replicas_are_made_in_their_own_region_and_no_region_is_fixed():
-    for name in ("template.yaml", "replicas.yaml"):
+    for name in TEMPLATES:
         assert not re.search(r"\b(us|eu|ap|ca|sa|me|af)-[a-z]+-\d\b", (ROOT / name).read_text(encoding="utf-8"))
     assert of_type(read_template("replicas.yaml")["Resources"], "AWS::KMS::ReplicaKey")
 
@@ -157,13 +169,15 @@ def test_defect_18_no_service_acts_on_a_key_for_another_account(resources):
     assert "rds.amazonaws.com" not in json.dumps(resources) and "backup.amazonaws.com" not in json.dumps(resources)
 
 
-def test_defect_19_any_partition_no_tag_that_drifts_every_condition_used_no_service_whole(resources, source):
-    for name in ("template.yaml", "replicas.yaml"):
+def test_defect_19_any_partition_no_tag_that_drifts_every_condition_used_no_service_whole(
+    resources, source, application
+):
+    for name in TEMPLATES:
         text = (ROOT / name).read_text(encoding="utf-8")
         assert "arn:aws:" not in text and "RotationEnabled" not in text
-    used = json.dumps(source)
-    for condition in source["Conditions"]:
-        assert re.search(rf'"(Condition|Fn::If)": \[?"{condition}"', used), condition
+    for each in (source, application):
+        for condition in each["Conditions"]:
+            assert re.search(rf'"(Condition|Fn::If)": \[?"{condition}"', json.dumps(each)), condition
     for role in of_type(resources, "AWS::IAM::Role"):
         for statement in statements(resources, role):
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
@@ -172,7 +186,7 @@ def test_defect_19_any_partition_no_tag_that_drifts_every_condition_used_no_serv
 
 def test_defect_20_keys_are_retained_never_switched_and_the_runtime_is_no_version_that_ages(resources):
     for key in of_type(resources, "AWS::KMS::Key").values():
-        assert (key["DeletionPolicy"], key["UpdateReplacePolicy"]) == ("Retain", "Retain")
+        assert key["DeletionPolicy"] in ("Retain", "RetainExceptOnCreate") and key["UpdateReplacePolicy"] == "Retain"
         # A value that never changes: an update could not change it.
         assert key["Properties"].get("MultiRegion", False) in (True, False)
     assert {each["Properties"]["Runtime"] for each in of_type(resources, "AWS::Lambda::Function").values()} == {

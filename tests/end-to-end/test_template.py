@@ -10,15 +10,10 @@ import key_events
 from local_aws import ROOT, functions, read_template
 from template import ACCOUNT, ALARMS_ONLY, OWNER, arn_of, of_type, properties, statements
 
-APPLICATION_ROLES = {"ApplicationRole", "DatabaseAdminRole", "BackupAdminRole"}
 FUNCTIONS = functions(read_template())
 # Those that look into events of keys too.
 LISTENERS = {function: FUNCTIONS[function] for function in key_events.RULES}
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
-
-
-# Conditions of what is provisioned for an application.
-OF_THE_APPLICATION = {"Keys", "SingleRegionKeys", "MultiRegionKeys", "UsageBands", "UsageThresholds"}
 
 
 def named_after_the_stack(name):
@@ -139,13 +134,13 @@ def test_keys_are_named_for_the_probe_on_request_alone(source):
     assert source["Parameters"]["ProbeKeys"]["Default"] == ""
 
 
-@every_function
-def test_the_schedules_role_allows_exactly_this(resources, function, logical_id):
-    assert statements(resources, f"{logical_id}ScheduleRole") == [
-        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": arn_of(logical_id)},
+def test_the_schedules_role_allows_exactly_this(resources):
+    functions = [arn_of(logical_id) for logical_id in FUNCTIONS.values()]
+    assert statements(resources, "ScheduleRole") == [
+        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": functions},
         {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn_of("ScheduleDeadLetterQueue")},
     ]
-    (trust,) = properties(resources, f"{logical_id}ScheduleRole")["AssumeRolePolicyDocument"]["Statement"]
+    (trust,) = properties(resources, "ScheduleRole")["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
 
 
@@ -163,8 +158,8 @@ def test_no_function_and_no_schedule_may_change_a_key(resources):
     }
     use = {f"kms:{call}" for call in CRYPTING | SIGNING}
     on_the_topics_key = {"kms:GenerateDataKey*", "kms:Decrypt"}
-    monitor = {f"{each}{role}" for each in FUNCTIONS.values() for role in ("Role", "ScheduleRole")}
-    assert set(of_type(resources, "AWS::IAM::Role")) == monitor | APPLICATION_ROLES
+    monitor = {f"{each}Role" for each in FUNCTIONS.values()} | {"ScheduleRole"}
+    assert set(of_type(resources, "AWS::IAM::Role")) == monitor
     assert not {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"} & {each["Type"] for each in resources.values()}
     for role in monitor:
         for statement in statements(resources, role):
@@ -262,7 +257,7 @@ def test_the_schedule_has_its_time_zone_window_retries_and_dead_letter_queue(res
     }
     assert schedule["Target"] == {
         "Arn": arn_of(logical_id),
-        "RoleArn": arn_of(f"{logical_id}ScheduleRole"),
+        "RoleArn": arn_of("ScheduleRole"),
         "DeadLetterConfig": {"Arn": arn_of("ScheduleDeadLetterQueue")},
         "RetryPolicy": {"MaximumEventAgeInSeconds": 21600, "MaximumRetryAttempts": 30},
     }
@@ -318,36 +313,32 @@ def test_concurrency_is_not_reserved_unless_asked_for(resources, source, functio
     assert source["Parameters"]["ReservedConcurrency"]["Default"] == -1
 
 
-@pytest.mark.parametrize(
-    ("function", "settings"),
-    [
-        ("rotation-checker", {"MAX_ROTATION_PERIOD_DAYS": "365", "ROTATION_GRACE_DAYS": "2"}),
-        ("key-age-checker", {"MAX_KEY_AGE_DAYS": "365", "EXPIRY_WARNING_DAYS": "30"}),
-        ("health-prober", {"PROBE_KEYS": "", "REPLICA_REGIONS": ""}),
-        (
-            "usage-anomaly-scorer",
-            {
-                "ANOMALY_THRESHOLD": "0.9",
-                "BASELINE_DAYS": "28",
-                "MAX_DECRYPT_RATIO": "10",
-                "PROBE_KEYS": "",
-                "UNUSED_AFTER_DAYS": "90",
-            },
-        ),
-    ],
-)
-def test_every_setting_is_a_parameter_with_its_default(resources, source, function, settings):
-    variables = dict(properties(resources, FUNCTIONS[function])["Environment"]["Variables"])
+SETTINGS = {
+    "ANOMALY_THRESHOLD": "0.9",
+    "BASELINE_DAYS": "28",
+    "EXCLUDED_KEYS": "",
+    "EXPIRY_WARNING_DAYS": "30",
+    "KMS_QUOTA_SHARE": "0.2",
+    "MAX_DECRYPT_RATIO": "10",
+    "MAX_KEY_AGE_DAYS": "365",
+    "MAX_ROTATION_PERIOD_DAYS": "365",
+    "MONITORED_KEYS": "",
+    "PROBE_KEYS": "",
+    "REMINDER_INTERVAL_DAYS": "7",
+    "REPLICA_REGIONS": "",
+    "RESOLVED_RETENTION_DAYS": "365",
+    "ROTATION_GRACE_DAYS": "2",
+    "UNUSED_AFTER_DAYS": "90",
+}
+
+
+@every_function
+def test_every_setting_is_a_parameter_with_its_default(resources, source, function, logical_id):
+    variables = dict(properties(resources, logical_id)["Environment"]["Variables"])
     assert variables.pop("SNS_TOPIC_ARN") == {"Ref": "AlertTopic"}
     assert variables.pop("FINDINGS_TABLE") == {"Ref": "FindingsTable"}
     defaults = {name: str(source["Parameters"][value["Ref"]]["Default"]) for name, value in variables.items()}
-    assert defaults == settings | {
-        "MONITORED_KEYS": "",
-        "EXCLUDED_KEYS": "",
-        "KMS_QUOTA_SHARE": "0.2",
-        "REMINDER_INTERVAL_DAYS": "7",
-        "RESOLVED_RETENTION_DAYS": "365",
-    }
+    assert defaults == SETTINGS
 
 
 # ---- Parameters ------------------------------------------------------------------------------------------------------
@@ -433,26 +424,17 @@ def test_every_parameter_is_described_limited_and_in_a_group(source):
 # ---- The whole -------------------------------------------------------------------------------------------------------
 
 
-def test_every_taggable_resource_is_tagged(resources):
-    untaggable = {
-        "AWS::KMS::Alias",
-        "AWS::CloudWatch::Dashboard",
-        "AWS::Lambda::EventInvokeConfig",
-        "AWS::Lambda::EventSourceMapping",  # SAM takes no tags for it
-        "AWS::Logs::MetricFilter",
-        "AWS::SNS::Subscription",
-        "AWS::SNS::TopicPolicy",
-        "AWS::SQS::QueuePolicy",
-        "AWS::Scheduler::Schedule",
-    }
-    for name, resource in resources.items():
-        if resource["Type"] not in untaggable:
-            tags = {tag["Key"]: tag["Value"] for tag in resource["Properties"]["Tags"]}
-            provisioned = resource.get("Condition") in OF_THE_APPLICATION
-            assert tags["Application"] == ({"Ref": "ApplicationName"} if provisioned else "kms-compliance-monitor"), (
-                name
-            )
-            assert tags["Environment"] == {"Ref": "Environment"}, name
+def test_tags_are_the_stacks(source, application):
+    """CloudFormation puts the stack's tags on what takes tags: no resource repeats them."""
+    for each in (source, application, read_template("replicas.yaml")):
+        assert not re.search(r'"Key": "(Application|Environment)"', json.dumps(each["Resources"]))
+        assert "Tags" not in json.dumps(each.get("Globals", {}))
+    config = tomlkit.parse((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+    for section in ("default", "prod", "default-application-keys", "prod-application-keys"):
+        deploy = config[section]["deploy"]["parameters"]
+        tags, parameters = (dict(each.split("=") for each in deploy[what]) for what in ("tags", "parameter_overrides"))
+        assert tags["Environment"] == parameters["Environment"]
+        assert tags["Application"] == parameters.get("ApplicationName", "kms-compliance-monitor")
 
 
 def test_it_deploys_in_every_partition_and_twice_in_a_region(resources):
@@ -466,9 +448,7 @@ def test_it_deploys_in_every_partition_and_twice_in_a_region(resources):
         if key in named.split()
     ]
     own = {name["Fn::Sub"] for name in names if "Ref" not in name}
-    of_the_application = {f"alias/${{ApplicationName}}-${{Environment}}-{key}-key" for key in ("app", "db", "backup")}
-    assert of_the_application < own
-    assert all("${AWS::StackName}" in name for name in own - of_the_application)
+    assert own and all("${AWS::StackName}" in name for name in own)
 
 
 def test_samconfig_builds_fresh_and_keeps_dev_and_prod_apart():
@@ -480,3 +460,10 @@ def test_samconfig_builds_fresh_and_keeps_dev_and_prod_apart():
         assert config[environment]["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
         stacks.add(config[environment]["global"]["parameters"]["stack_name"])
     assert len(stacks) == 2
+
+
+def test_prod_is_not_deployed_without_somebody_who_hears(source):
+    (rule,) = source["Rules"].values()
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "Environment"}, "prod"]}
+    (assertion,) = rule["Assertions"]
+    assert assertion["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "NotificationEmail"}, ""]}]}
