@@ -50,7 +50,7 @@ class Deployment:
         self.keys["alias/archive"].health = fleet.TRIED_OUT  # by the parameter ProbeKeys
         self.template = built_template(aws.directory, quick_binaries())
         aws.client("logs").create_log_group(logGroupName=TRAIL)
-        self.parameters = {
+        self.parameters = local_aws.PARAMETERS | {
             "Environment": "test",
             "ScheduleExpression": NOT_YET,  # the queues must be there before it fires
             "ScheduleWindowMinutes": 0,
@@ -64,7 +64,7 @@ class Deployment:
         self.application_parameters = {
             "Environment": "test",
             "ApplicationName": "shop",
-            "AlarmTopicArn": topic,
+            "AlarmTopicArn": self.outputs["SecurityAlarmTopicArn"],
             "UsageAlarmThreshold": 1000,  # the local AWS has no anomaly detection
         }
         self.application = self.deploy_application_keys()

@@ -29,6 +29,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 REGION = "us-east-1"
 STACK, APPLICATION_STACK = "kms-compliance-dev", "application-keys-dev"  # as in samconfig.toml
 NOT_YET = "at(2099-12-31T00:00:00)"
+# CloudFormation here makes no alarm with metric math. A table that is protected would outlive a failed deployment.
+PARAMETERS = {"MetricMathAlarms": "false", "DeletionProtection": "false", "ProbeByTag": "true"}
 
 
 def interrupt_on_signals():
@@ -75,11 +77,21 @@ def read_template(name="template.yaml"):
 
 
 def functions(template):
-    """The functions of a template: their binaries' names, and their logical IDs."""
+    """The functions that run daily: their binaries' names, and their logical IDs."""
+    return _functions_with(template, "ScheduleV2")
+
+
+def listeners(template):
+    """The functions for key events: the binaries' names, and the logical IDs."""
+    return _functions_with(template, "SQS")
+
+
+def _functions_with(template, event):
     return {
         resource["Metadata"]["BuildProperties"]["Binary"]: logical_id
         for logical_id, resource in template["Resources"].items()
         if resource["Type"] == "AWS::Serverless::Function"
+        and event in (each["Type"] for each in resource["Properties"]["Events"].values())
     }
 
 
@@ -98,11 +110,13 @@ def quick_binaries():
 def built_template(directory, binaries):
     """Copies the template into `directory`, each function with its binary as its code. Returns the copy."""
     template = read_template()
-    for function, logical_id in functions(template).items():
+    daily, for_events = functions(template), listeners(template)
+    for function, logical_id in daily.items():
         code = directory / function
         code.mkdir()
         shutil.copy(binaries[function], code / "bootstrap")
-        template["Resources"][logical_id]["Properties"]["CodeUri"] = str(code)
+        for each in {logical_id, for_events.get(function, logical_id)}:
+            template["Resources"][each]["Properties"]["CodeUri"] = str(code)
     path = directory / "template.yaml"
     path.write_text(yaml_dump(template), encoding="utf-8")
     return path

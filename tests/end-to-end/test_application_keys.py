@@ -6,7 +6,7 @@ import re
 import pytest
 
 from local_aws import read_template
-from template import ACCOUNT, OWNER, arn_of, of_type, properties, statements
+from template import ACCOUNT, OWNER, arn_of, of_type, properties, through
 
 KEYS = {"Application": "app", "Database": "db", "Backup": "backup"}
 ROLES = ("ApplicationRole", "DatabaseAdminRole", "BackupAdminRole")
@@ -28,10 +28,6 @@ def resources(application):
 @pytest.fixture(scope="module")
 def replicas():
     return read_template("replicas.yaml")
-
-
-def service(name):
-    return {"Fn::Sub": f"{name}.${{AWS::Region}}.${{AWS::URLSuffix}}"}
 
 
 def either_key(kind, attribute=None):
@@ -100,9 +96,9 @@ def test_the_application_uses_its_key_and_grants_it_to_aws_services_only(resourc
     }
 
 
-def through(name, via):
+def use_through(name, via):
     """Use and grants through a service, for callers of the account."""
-    callers = {"kms:CallerAccount": ACCOUNT, "kms:ViaService": service(via)}
+    callers = {"kms:CallerAccount": ACCOUNT, "kms:ViaService": through(via)}
     for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     return {
         f"UseThrough{name}": ({"AWS": "*"}, USE, {"StringEquals": callers}),
@@ -111,19 +107,19 @@ def through(name, via):
 
 
 def test_the_database_key_is_used_through_rds_only(resources):
-    assert policy(resources, "DatabaseKey") == through("Rds", "rds") | {
+    assert policy(resources, "DatabaseKey") == use_through("Rds", "rds") | {
         "Administer": (
             {"AWS": arn_of("DatabaseAdminRole")},
             ["kms:Decrypt", "kms:DescribeKey"],
-            {"StringEquals": {"kms:ViaService": service("rds")}},
+            {"StringEquals": {"kms:ViaService": through("rds")}},
         )
     }
 
 
 def test_the_backup_key_is_used_through_backup_and_read_through_s3(resources):
     role = {"AWS": arn_of("BackupAdminRole")}
-    assert policy(resources, "BackupKey") == through("Backup", "backup") | {
-        "Read": (role, "kms:Decrypt", {"StringEquals": {"kms:ViaService": [service("backup"), service("s3")]}}),
+    assert policy(resources, "BackupKey") == use_through("Backup", "backup") | {
+        "Read": (role, "kms:Decrypt", {"StringEquals": {"kms:ViaService": through("backup") + through("s3")}}),
         "Administer": (role, ["kms:DescribeKey", "kms:ListGrants"], None),
     }
 
@@ -148,16 +144,21 @@ def test_keys_and_roles_are_put_out(source):
 # ---- Roles -----------------------------------------------------------------------------------------------------------
 
 
-def test_administrators_need_mfa(resources):
+def test_administrators_need_mfa_or_to_be_named(resources, source):
+    anybody_here = {"Effect": "Allow", "Principal": OWNER, "Action": "sts:AssumeRole"}
+    named = {"ArnLike": {"aws:PrincipalArn": {"Fn::Split": [",", {"Ref": "AdminPrincipalArns"}]}}}
     for role in ROLES[1:]:
-        (trust,) = properties(resources, role)["AssumeRolePolicyDocument"]["Statement"]
-        assert (trust["Effect"], trust["Principal"], trust["Action"]) == ("Allow", OWNER, "sts:AssumeRole")
-        assert trust["Condition"] == {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+        assert properties(resources, role)["AssumeRolePolicyDocument"]["Statement"] == [
+            anybody_here | {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}},
+            {"Fn::If": ["HasAdminPrincipals", anybody_here | {"Condition": named}, {"Ref": "AWS::NoValue"}]},
+        ]
+    assert source["Parameters"]["AdminPrincipalArns"]["Default"] == ""
 
 
 def test_only_services_become_the_application(resources):
     (trust,) = properties(resources, "ApplicationRole")["AssumeRolePolicyDocument"]["Statement"]
-    assert trust["Principal"] == {"Service": ["ec2.amazonaws.com", "lambda.amazonaws.com"]}
+    # ec2.amazonaws.com.cn in China, and lambda.amazonaws.com everywhere.
+    assert trust["Principal"] == {"Service": [{"Fn::Sub": "ec2.${AWS::URLSuffix}"}, "lambda.amazonaws.com"]}
 
 
 def test_every_role_is_bounded_named_by_cloudformation_and_stays_with_the_keys_that_name_it(resources):
@@ -174,6 +175,12 @@ def actions(statement):
     return statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
 
 
+def statements(resources, role):
+    """What a role may do, with every parameter given."""
+    (policy,) = properties(resources, role)["Policies"]
+    return [each["Fn::If"][1] if "Fn::If" in each else each for each in policy["PolicyDocument"]["Statement"]]
+
+
 def test_roles_change_only_what_is_the_applications(resources):
     reading = re.compile(r"(rds|backup):(Describe|Get|List)[A-Za-z*]*")
     # They know no narrower resource: one is a part of making a vault, the other only stops.
@@ -182,10 +189,16 @@ def test_roles_change_only_what_is_the_applications(resources):
         for statement in statements(resources, role):
             assert statement["Effect"] == "Allow"
             text = json.dumps([statement["Resource"], statement.get("Condition", {})])
+            # What RDS does in the caller's name for the passwords that it manages.
+            of_rds = "secret:rds!*" in text or "alias/aws/secretsmanager" in text
             for action in actions(statement):
-                assert not action.startswith(("kms:", "iam:", "sts:", "*")) and not action.endswith(":*")
+                if action == "iam:PassRole":
+                    assert set(statement["Resource"]) == {"Ref"} and "iam:PassedToService" in text
+                    continue
+                assert not action.startswith(("iam:", "sts:", "*")) and not action.endswith(":*")
+                assert action == "kms:DescribeKey" or not action.startswith("kms:")
                 if not reading.fullmatch(action) and action not in unbounded:
-                    assert "ApplicationName" in text or ":default" in text, (role, action)
+                    assert "ApplicationName" in text or ":default" in text or of_rds, (role, action)
                     assert "*" not in action, (role, action)
 
 
@@ -219,7 +232,7 @@ def test_an_anomaly_band_watches_each_keys_decrypts(resources, source, kind):
     alarm = resources[f"{kind}KeyUsageBand"]
     assert alarm["Condition"] == "UsageBands"
     made = alarm["Properties"]
-    metric, band = made["Metrics"]
+    metric, filled, band = made["Metrics"]
     assert metric["MetricStat"]["Metric"] == {
         "Namespace": "AWS/KMS",
         "MetricName": "SuccessfulRequest",
@@ -229,7 +242,10 @@ def test_an_anomaly_band_watches_each_keys_decrypts(resources, source, kind):
         ],
     }
     assert (metric["Id"], metric["MetricStat"]["Stat"]) == ("m1", "Sum")
-    assert band == {"Id": "ad1", "Expression": "ANOMALY_DETECTION_BAND(m1, 2)"}
+    # Five minutes without a request count as none. The filled metric and its band are what is compared.
+    assert (metric["ReturnData"], filled) == (False, {"Id": "m2", "Expression": "FILL(m1, 0)"})
+    assert band == {"Id": "ad1", "Expression": {"Fn::Sub": "ANOMALY_DETECTION_BAND(m2, ${UsageBandWidth})"}}
+    assert source["Parameters"]["UsageBandWidth"]["Default"] == 2
     assert (made["ThresholdMetricId"], made["ComparisonOperator"]) == ("ad1", "GreaterThanUpperThreshold")
     assert made["TreatMissingData"] == "notBreaching"
     assert made["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]

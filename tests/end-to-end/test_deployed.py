@@ -11,7 +11,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 import fleet
-import key_events
 from conftest import AGE, EVENTS, FINDINGS, HEALTH, ROTATION, TRAIL, USAGE, event
 from local_aws import APPLICATION_STACK, REGION, ROOT, STACK, Subscriber, receive
 from test_watching import searches
@@ -518,12 +517,9 @@ def test_every_alarm_is_deployed_and_tells_its_topic(deployment):
     for alarm in alarms:
         (topic,) = alarm["AlarmActions"]
         told[topic].add(alarm["AlarmName"].removeprefix(f"{STACK}-").removeprefix(f"{APPLICATION_STACK}-"))
-    assert told[deployment.outputs["OperationsTopicArn"]] == {
-        f"{function}-{what}" for function in FUNCTIONS for what in ("errors", "coverage", "silence")
-    } | {"failed-runs", "undelivered-runs", "lost-key-events"} | {
-        f"{each}-late-key-events" for each in key_events.RULES
-    }
-    assert told[deployment.outputs["AlertTopicArn"]] == {
+    # Those with metric math are switched off: the local AWS has none.
+    assert told[deployment.outputs["OperationsTopicArn"]] == {f"{function}-silence" for function in FUNCTIONS}
+    assert told[deployment.outputs["SecurityAlarmTopicArn"]] == {
         f"{key}-key-usage-threshold" for key in ("application", "database", "backup")
     } | {"denied-kms-requests"}
     assert len(told) == 2
@@ -533,11 +529,36 @@ def test_an_alarm_reaches_the_operations_topic_and_nobody_else_may(deployment):
     topic, cloudwatch = deployment.outputs["OperationsTopicArn"], deployment.aws.client("cloudwatch")
     operations = Subscriber(deployment.aws, "operations", topic)
     name = f"{STACK}-{ROTATION}-silence"
-    cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
+    # A run leaves a datapoint; then there is none for too long.
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="a test")
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="INSUFFICIENT_DATA", StateReason="a test")
     (notification,) = operations.receive(10)
     assert json.loads(notification["Message"])["AlarmName"] == name
     with pytest.raises(ClientError, match="not authorized"):
         deployment.aws.client("sns").publish(TopicArn=topic, Message="not an alarm")
+
+
+def test_an_alarm_that_concerns_security_reaches_its_own_topic_and_no_subscriber_to_alerts(quiet):
+    topic, cloudwatch = quiet.outputs["SecurityAlarmTopicArn"], quiet.aws.client("cloudwatch")
+    security = Subscriber(quiet.aws, "security", topic)
+    name = f"{STACK}-denied-kms-requests"
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
+    (notification,) = security.receive(10)
+    assert json.loads(notification["Message"])["AlarmName"] == name
+    assert quiet.alerts(1) == []
+    with pytest.raises(ClientError, match="not authorized"):
+        quiet.aws.client("sns").publish(TopicArn=topic, Message="not an alarm")
+
+
+def test_nobody_but_the_monitor_publishes_to_the_alert_topic(quiet):
+    """Not even the account's administrator."""
+    topic = quiet.outputs["AlertTopicArn"]
+    with pytest.raises(ClientError, match="not authorized"):
+        quiet.aws.client("sns").publish(TopicArn=topic, Message="all is well")
+    for function in FUNCTIONS:
+        role = quiet.physical_id(f"{quiet.logical_ids[function]}Role")
+        as_role(quiet, role, "sns").publish(TopicArn=topic, Message="an alert")
+    assert [alert["Message"] for alert in quiet.alerts(5, least=len(FUNCTIONS))] == ["an alert"] * len(FUNCTIONS)
 
 
 def test_denied_requests_are_counted_in_the_trails_log_group(deployment):
@@ -557,8 +578,8 @@ def test_the_dashboard_shows_only_what_runs_have_emitted(deployment):
         for line in metric_lines(deployment, function):
             (directive,) = line["_aws"]["CloudWatchMetrics"]
             (names,) = directive["Dimensions"]
-            emitted |= {(directive["Namespace"], ",".join(names), metric["Name"]) for metric in directive["Metrics"]}
-    looked_for = set().union(*searches(json.loads(body)).values())
+            emitted |= {(",".join(names), metric["Name"]) for metric in directive["Metrics"]}
+    looked_for = {each[1:] for each in set().union(*searches(json.loads(body)).values())}
     assert len(looked_for) >= 8 and looked_for <= emitted
 
 
@@ -610,7 +631,8 @@ def test_the_functions_role_changes_no_key(deployment, function):
 
 
 def test_the_topic_refuses_to_be_reached_without_tls(quiet):
-    sns, topic = quiet.aws.client("sns"), quiet.outputs["AlertTopicArn"]
+    topic = quiet.outputs["AlertTopicArn"]
+    sns = as_role(quiet, quiet.physical_id("RotationCheckerRole"), "sns")
     sns.publish(TopicArn=topic, Message="over TLS")
     assert len(quiet.alerts(5)) == 1
 

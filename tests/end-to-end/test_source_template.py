@@ -9,7 +9,7 @@ import re
 import pytest
 
 from local_aws import ROOT, functions, read_template
-from template import of_type, properties, statements
+from template import ALERT_KEY, ALERT_TOPIC, of_type, properties, statements
 
 COUNTERPARTS = {
     "ApplicationEncryptionKey": ["ApplicationKey", "ApplicationMultiRegionKey"],
@@ -112,11 +112,12 @@ def test_defect_14_alarms_are_on_metrics_that_exist_of_every_key(resources):
     watched = set()
     for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
         made = alarm["Properties"]
-        metric = made["Metrics"][0]["MetricStat"]["Metric"] if "Metrics" in made else made
-        if metric["Namespace"] == "AWS/KMS":
-            assert metric["MetricName"] == "SuccessfulRequest"
-            assert [each["Name"] for each in metric["Dimensions"]] == ["KeyArn", "Operation"]
-            watched.add(name)
+        stats = [each["MetricStat"]["Metric"] for each in made.get("Metrics", []) if "MetricStat" in each] or [made]
+        for metric in stats:
+            if metric["Namespace"] == "AWS/KMS":
+                assert metric["MetricName"] == "SuccessfulRequest"
+                assert [each["Name"] for each in metric["Dimensions"]] == ["KeyArn", "Operation"]
+                watched.add(name)
     assert watched == set(COUNTERPARTS["KeyUsageAlarm"])
 
 
@@ -126,9 +127,7 @@ def test_defect_15_the_alert_topic_has_its_own_key_and_alarms_and_functions_may_
     _, alarms = properties(resources, "AlertKey")["KeyPolicy"]["Statement"]
     assert alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
     for role in COUNTERPARTS["KeyRotationMonitorRole"]:
-        (use,) = [
-            each for each in statements(resources, role) if each["Resource"] == {"Fn::GetAtt": ["AlertKey", "Arn"]}
-        ]
+        (use,) = [each for each in statements(resources, role) if each["Resource"] == ALERT_KEY]
         assert use["Action"] == alarms["Action"] == ["kms:GenerateDataKey*", "kms:Decrypt"]
 
 
@@ -138,12 +137,10 @@ def test_defect_16_rights_are_narrow_every_key_is_watched_and_nothing_gets_lost(
         wide = [each["Action"] for each in statements(resources, role) if each["Resource"] == "*"]
         assert {action for actions in wide for action in actions} <= unnarrowable
     assert source["Parameters"]["MonitoredKeys"]["Default"] == ""
-    topics = {
-        policy["Properties"]["Topics"][0]["Ref"] for policy in of_type(resources, "AWS::SNS::TopicPolicy").values()
-    }
-    subscribed = {
-        each["Properties"]["TopicArn"]["Ref"] for each in of_type(resources, "AWS::SNS::Subscription").values()
-    }
+    policies = of_type(resources, "AWS::SNS::TopicPolicy").values()
+    topics = {topic["Ref"] for policy in policies for topic in policy["Properties"]["Topics"]}
+    subscriptions = [each["Properties"]["TopicArn"] for each in of_type(resources, "AWS::SNS::Subscription").values()]
+    subscribed = {"AlertTopic" if topic == ALERT_TOPIC else topic["Ref"] for topic in subscriptions}
     assert topics == subscribed == set(of_type(resources, "AWS::SNS::Topic"))
     for function, logical_id in functions(source).items():
         assert properties(resources, f"{logical_id}Daily")["Target"]["DeadLetterConfig"], function
@@ -155,18 +152,19 @@ def test_defect_17_a_run_that_failed_is_kept_and_alarms(resources):
     for function in COUNTERPARTS["KeyRotationMonitor"]:
         kept = properties(resources, f"{function}EventInvokeConfig")["DestinationConfig"]["OnFailure"]["Destination"]
         assert kept == {"Fn::GetAtt": ["FailedRunQueue", "Arn"]}
-        assert f"{function}Errors" in resources
+        failures = [each["MetricStat"]["Metric"] for each in properties(resources, "FunctionErrors")["Metrics"][1:]]
+        assert {"Name": "FunctionName", "Value": {"Ref": function}} in [each["Dimensions"][0] for each in failures]
 
 
 def test_defect_18_no_service_acts_on_a_key_for_another_account(resources):
     for statement, principal in principals(key_policies(resources)):
         if "Service" in principal:
             assert "aws:SourceAccount" in statement["Condition"]["StringEquals"]
+            assert principal["Service"] == "cloudwatch.amazonaws.com"  # neither RDS nor AWS Backup by themselves
         if principal == {"AWS": "*"}:
             assert {"kms:CallerAccount", "kms:ViaService"} == statement["Condition"]["StringEquals"].keys()
         if "kms:CreateGrant" in statement["Action"]:
             assert statement["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"}
-    assert "rds.amazonaws.com" not in json.dumps(resources) and "backup.amazonaws.com" not in json.dumps(resources)
 
 
 def test_defect_19_any_partition_no_tag_that_drifts_every_condition_used_no_service_whole(
