@@ -313,3 +313,30 @@ def test_a_message_that_nobody_understands_ends_in_the_dead_letter_queue_and_sto
     assert [each["aliases"] for each in json.loads(alert["Message"])["new"]] == [["alias/payments"]]
     assert receive(sqs, quiet.outputs["KeyEventDeadLetterQueueUrl"], wait=60) == [malformed]
     assert new_runs(quiet, ROTATION, before) == [1]
+
+
+def test_an_event_outlasts_a_daily_run_that_holds_the_ledger(known, impatient):
+    """Some 45 times as fast as the real ones: the run holds it for 20 s, and what is given back comes again after 9."""
+    sqs, dynamodb = known.aws.client("sqs"), known.aws.client("dynamodb")
+    function, url = known.physical_id(FOR_EVENTS[ROTATION]), known.outputs["RotationCheckerEventQueueUrl"]
+    attempts = json.loads(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]["RedrivePolicy"])
+    sqs.set_queue_attributes(
+        QueueUrl=url,
+        Attributes={"VisibilityTimeout": "9", "RedrivePolicy": json.dumps(attempts | {"maxReceiveCount": 5})},
+    )
+    known.lambda_.update_function_configuration(FunctionName=function, Timeout=3)
+    began = time.time()
+    lease = {"owner": {"S": "a daily run"}, "attempt": {"S": "its first"}, "telling": {"BOOL": True}}
+    lease |= {"pk": {"S": f"123456789012#{REGION}#{ROTATION}"}, "sk": {"S": "lease"}}
+    lease["ends_at"] = {"N": str(round((began + 20) * 1000))}
+    try:
+        with rotation_off(known, "alias/backups") as finding:
+            dynamodb.put_item(TableName=known.outputs["FindingsTableName"], Item=lease)
+            put(known, key_events.api_call("DisableKeyRotation", finding[0]))
+            (alert,) = known.alerts(60)
+            assert time.time() - began > 19
+            assert [(each["key_arn"], each["control"]) for each in json.loads(alert["Message"])["new"]] == [finding]
+    finally:
+        known.lambda_.update_function_configuration(FunctionName=function, Timeout=60)
+    assert receive(sqs, known.outputs["KeyEventDeadLetterQueueUrl"], wait=0) == []
+    assert run(known)[1] == {"resolved": {finding}}
