@@ -343,17 +343,18 @@ def test_queues_are_encrypted_and_keep_messages_as_long_as_can_be(resources):
         *(f"{FUNCTIONS[each]}EventQueue" for each in LISTENERS),
     }
     over_tls = {
-        json.dumps(resource)
+        queue["Ref"]
         for policy in of_type(resources, "AWS::SQS::QueuePolicy").values()
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        for queue in policy["Properties"]["Queues"]
         if (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "sqs:*")
+        and statement["Resource"] in ("*", arn_of(queue["Ref"]))
         and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-        for resource in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
     }
     for name, queue in queues.items():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
         assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
-        assert json.dumps(arn_of(name)) in over_tls, name
+        assert name in over_tls
 
 
 def test_only_queues_of_key_events_end_in_the_queue_for_them(resources):
