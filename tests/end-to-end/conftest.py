@@ -15,6 +15,7 @@ from local_aws import NOT_YET, ROOT, LocalAws, Subscriber, built_template, quick
 ROTATION, AGE, HEALTH, USAGE = "rotation-checker", "key-age-checker", "health-prober", "usage-anomaly-scorer"
 EVENTS = ROOT / "events"
 TRAIL = "trail"
+IDENTITY_CENTER = "/aws-reserved/sso.amazonaws.com/"  # the path of its roles, with the Region
 KINDS = ("new", "worsened", "resolved", "reminder", "exemptions")
 
 # What is wrong in the fleet: key, control, reason, severity.
@@ -64,6 +65,7 @@ class Deployment:
         self.application_parameters = {
             "Environment": "test",
             "ApplicationName": "shop",
+            "AdminPrincipalArns": f"arn:aws:iam::123456789012:role{IDENTITY_CENTER}*/AWSReservedSSO_Admins_*",
             "AlarmTopicArn": self.outputs["SecurityAlarmTopicArn"],
             "UsageAlarmThreshold": 1000,  # the local AWS has no anomaly detection
         }

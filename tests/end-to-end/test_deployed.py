@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import fleet
-from conftest import AGE, EVENTS, FINDINGS, HEALTH, ROTATION, TRAIL, USAGE, event
+from conftest import AGE, EVENTS, FINDINGS, HEALTH, IDENTITY_CENTER, ROTATION, TRAIL, USAGE, event
 from local_aws import APPLICATION_STACK, REGION, ROOT, STACK, Subscriber, receive
 from test_watching import searches
 
@@ -511,6 +511,24 @@ def test_administrators_are_refused_without_mfa(deployment, role):
         as_role(deployment, deployment.physical_id(role, APPLICATION_STACK), "sts")
 
 
+def test_administrators_who_are_named_need_no_mfa(deployment):
+    """Sessions of IAM Identity Center have nothing that says MFA."""
+    iam, trust = deployment.aws.client("iam"), trusting(f"arn:aws:iam::{ACCOUNT}:root")
+    may_assume = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_assume]})
+    wanted = f"arn:aws:iam::{ACCOUNT}:role/{deployment.physical_id('DatabaseAdminRole', APPLICATION_STACK)}"
+    for kind in ("Admins", "Readers"):
+        name, path = f"AWSReservedSSO_{kind}_0123456789abcdef", f"{IDENTITY_CENTER}eu-west-1/"
+        iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=trust)
+        iam.put_role_policy(RoleName=name, PolicyName="assume", PolicyDocument=policy)
+        sts = as_role(deployment, name, "sts", path)
+        if kind == "Admins":
+            sts.assume_role(RoleArn=wanted, RoleSessionName="test")
+        else:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                sts.assume_role(RoleArn=wanted, RoleSessionName="test")
+
+
 def test_every_alarm_is_deployed_and_tells_its_topic(deployment):
     alarms = deployment.aws.client("cloudwatch").describe_alarms()["MetricAlarms"]
     told = collections.defaultdict(set)
@@ -586,9 +604,9 @@ def test_the_dashboard_shows_only_what_runs_have_emitted(deployment):
 # ---- Is anything enforced at all? ------------------------------------------------------------------------------------
 
 
-def as_role(deployment, role, service):
+def as_role(deployment, role, service, path="/"):
     """A client with the permissions of a role."""
-    arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+    arn = f"arn:aws:iam::{ACCOUNT}:role{path}{role}"
     credentials = deployment.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
     return deployment.aws.client(
         service,
@@ -598,18 +616,14 @@ def as_role(deployment, role, service):
     )
 
 
+def trusting(principal):
+    statement = {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
 def test_the_local_aws_denies_what_no_policy_allows(deployment):
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
-                "Action": "sts:AssumeRole",
-            }
-        ],
-    }
-    deployment.aws.client("iam").create_role(RoleName="nobody", AssumeRolePolicyDocument=json.dumps(trust))
+    trust = trusting(f"arn:aws:iam::{ACCOUNT}:root")
+    deployment.aws.client("iam").create_role(RoleName="nobody", AssumeRolePolicyDocument=trust)
     with pytest.raises(ClientError, match="AccessDenied"):
         as_role(deployment, "nobody", "kms").list_keys()
 

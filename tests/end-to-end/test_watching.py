@@ -65,7 +65,8 @@ WATCHED = {
 
 def emitted():
     """The metrics of a run and those of a control, as the functions' code names them."""
-    code = (ROOT / "shared/src/metrics.rs").read_text(encoding="utf-8")
+    (path,) = ROOT.glob("shared/**/metrics.rs")
+    code = path.read_text(encoding="utf-8")
     run, controls = (
         set(re.findall(r'\("(\w+)", "(?:Count|Percent|Milliseconds)"', part))
         for part in code.split("let of_controls")[:2]
