@@ -15,6 +15,9 @@ BIN := $(CURDIR)/.venv/bin
 TOOLS := .venv/requirements.txt
 CHECKOV := .venv/checkov/requirements.txt
 SAM := $(BIN)/python -m samcli
+TEMPLATES := template.yaml application-keys.yaml replicas.yaml
+# One of each partition, and some that lack what others have.
+REGIONS := us-east-1 us-gov-west-1 cn-north-1 eu-central-2 ap-southeast-2 sa-east-1
 PARTS := $(PYTHON) tests/end-to-end/parts.py
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -22,10 +25,10 @@ RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 WITH_TOOLS := PATH="$(BIN):$$PATH"
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo test lint unit e2e fmt build validate deploy invoke logs clean tools python cargo
+.PHONY: help demo test lint unit e2e fmt build validate deploy deploy-application-keys package invoke logs clean tools python cargo
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: python cargo ## Deploy into a local AWS, let the schedules fire, show the alerts
 	@exec $(PARTS) tools "$(MAKE) tools" demo "$(BIN)/python tests/end-to-end/demo.py"
@@ -54,16 +57,22 @@ fmt: cargo $(TOOLS) ## Format Rust and Python
 build: cargo $(TOOLS) ## What ships: `sam build` (ENV=prod for that section of samconfig.toml)
 	$(WITH_TOOLS) $(SAM) build --config-env $(ENV)
 
-validate: $(TOOLS) $(CHECKOV) ## Check template.yaml and replicas.yaml
+validate: $(TOOLS) $(CHECKOV) ## Check the templates
 	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
-	$(BIN)/cfn-lint template.yaml replicas.yaml
-	@echo "checkov skips what a condition leaves out by default: it gets the templates without conditions"
+	$(BIN)/cfn-lint --regions $(REGIONS) -- $(TEMPLATES)
+	@echo "checkov skips what a condition chooses: it gets the templates as if every condition held"
 	@mkdir -p .local
-	@for name in template replicas; do sed '/^    Condition: /d' $$name.yaml > .local/checkov-$$name.yaml; done
+	@$(BIN)/python tests/end-to-end/unconditional.py .local $(TEMPLATES)
 	.venv/checkov/bin/checkov --config-file .checkov.yaml
 
 deploy: build ## Build, then `sam deploy` with your AWS credentials (ENV=prod)
 	@exec $(SAM) deploy --config-env $(ENV)
+
+package: build ## What plain CloudFormation deploys, into dist/ (ENV=prod for its tags)
+	@exec $(BIN)/python tests/end-to-end/package.py $(ENV)
+
+deploy-application-keys: $(TOOLS) ## Deploy keys and roles for an application, a stack of their own (ENV=prod)
+	@exec $(SAM) deploy --config-env $(ENV)-application-keys --template-file application-keys.yaml
 
 invoke: cargo $(TOOLS) ## One invocation: FUNCTION=… EVENT=… (a file of events/), LOCAL=1 in a local AWS
 	@$(WITH_TOOLS) exec $(BIN)/python tests/end-to-end/invoke.py $(FUNCTION) $(EVENT) $(if $(LOCAL),--local)
@@ -72,7 +81,7 @@ logs: $(TOOLS) ## Follow the functions' logs of the deployed stack (ENV=prod)
 	@exec $(SAM) logs --config-env $(ENV) --tail
 
 clean: ## Remove all that make made
-	rm -rf .aws-sam .local .pytest_cache .ruff_cache .venv
+	rm -rf .aws-sam .local dist .pytest_cache .ruff_cache .venv
 	! command -v cargo > /dev/null || cargo clean
 
 tools: $(TOOLS)

@@ -15,6 +15,7 @@ from local_aws import NOT_YET, ROOT, LocalAws, Subscriber, built_template, quick
 ROTATION, AGE, HEALTH, USAGE = "rotation-checker", "key-age-checker", "health-prober", "usage-anomaly-scorer"
 EVENTS = ROOT / "events"
 TRAIL = "trail"
+IDENTITY_CENTER = "/aws-reserved/sso.amazonaws.com/"  # the path of its roles, with the Region
 KINDS = ("new", "worsened", "resolved", "reminder", "exemptions")
 
 # What is wrong in the fleet: key, control, reason, severity.
@@ -50,30 +51,40 @@ class Deployment:
         self.keys["alias/archive"].health = fleet.TRIED_OUT  # by the parameter ProbeKeys
         self.template = built_template(aws.directory, quick_binaries())
         aws.client("logs").create_log_group(logGroupName=TRAIL)
-        self.parameters = {
+        self.parameters = local_aws.PARAMETERS | {
             "Environment": "test",
             "ScheduleExpression": NOT_YET,  # the queues must be there before it fires
             "ScheduleWindowMinutes": 0,
             "OperationsEmail": "operations@example.com",
             "CloudTrailLogGroupName": TRAIL,
-            "ProvisionKeys": "true",
-            "ApplicationName": "shop",
-            "UsageAlarmThreshold": 1000,  # the local AWS has no anomaly detection
             "ProbeKeys": self.keys["alias/archive"].arn,
             "BaselineDays": usage.DAYS,
         }
         self.outputs = aws.deploy(self.template, **self.parameters)
         topic = self.outputs["AlertTopicArn"]
+        self.application_parameters = {
+            "Environment": "test",
+            "ApplicationName": "shop",
+            "AdminPrincipalArns": f"arn:aws:iam::123456789012:role{IDENTITY_CENTER}*/AWSReservedSSO_Admins_*",
+            "AlarmTopicArn": self.outputs["SecurityAlarmTopicArn"],
+            "UsageAlarmThreshold": 1000,  # the local AWS has no anomaly detection
+        }
+        self.application = self.deploy_application_keys()
         self.team = Subscriber(aws, "team", topic)
         self.medium = Subscriber(aws, "medium-only", topic, {"severity": ["MEDIUM"]})
         self.critical = Subscriber(aws, "critical-only", topic, {"severity": ["CRITICAL"]})
         self.fires_at = aws.let_the_schedules_fire()
-        # The stack's own keys are keys of the account too.
+        # The stacks' own keys are keys of the account too.
+        made = self.outputs | self.application
         for name in ("AlertKey", "ApplicationKey", "DatabaseKey", "BackupKey"):
-            self.keys[name] = fleet.Key(name, "of the stack", fleet.COMPLIANT, fleet.YOUNG, self.outputs[f"{name}Arn"])
+            self.keys[name] = fleet.Key(name, "of a stack", fleet.COMPLIANT, fleet.YOUNG, made[f"{name}Arn"])
         self.logical_ids = local_aws.functions(local_aws.read_template())
         # An invocation is not idempotent: it alerts.
         self.lambda_ = aws.client("lambda", config=Config(retries={"total_max_attempts": 1}))
+
+    def deploy_application_keys(self, **changes):
+        parameters = self.application_parameters | changes
+        return self.aws.deploy(ROOT / "application-keys.yaml", "default-application-keys", **parameters)
 
     def name(self, function):
         return self.outputs[f"{self.logical_ids[function]}Name"]
@@ -100,9 +111,9 @@ class Deployment:
         finally:
             put(environment["Variables"])
 
-    def physical_id(self, logical_id):
+    def physical_id(self, logical_id, stack=local_aws.STACK):
         detail = self.aws.client("cloudformation").describe_stack_resource(
-            StackName=local_aws.STACK, LogicalResourceId=logical_id
+            StackName=stack, LogicalResourceId=logical_id
         )
         return detail["StackResourceDetail"]["PhysicalResourceId"]
 
@@ -138,6 +149,12 @@ def source():
 def resources():
     """The resources that CloudFormation gets."""
     return template.built_resources()
+
+
+@pytest.fixture(scope="session")
+def application():
+    """The template of an application's keys, which CloudFormation gets as it stands."""
+    return json.loads(json.dumps(local_aws.read_template("application-keys.yaml")))
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,7 @@ class Demo:
         self.aws, self.read = aws, 0
         self.stack = aws.deploy(
             template,
+            **local_aws.PARAMETERS,
             Environment="demo",
             NotificationEmail=TEAM,
             ScheduleExpression=NOT_YET,  # the queue must be there before it fires

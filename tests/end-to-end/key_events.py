@@ -9,19 +9,34 @@ API_CALL = "AWS API Call via CloudTrail"
 
 # A function's requests, and KMS's own events.
 RULES = {
-    "rotation-checker": ({"DisableKeyRotation", "EnableKeyRotation"}, {"KMS CMK Rotation"}),
+    "rotation-checker": (
+        {"DisableKeyRotation", "EnableKeyRotation", "RotateKeyOnDemand", "TagResource", "UntagResource"},
+        {"KMS CMK Rotation"},
+    ),
+    "key-age-checker": (
+        {"DeleteImportedKeyMaterial", "ImportKeyMaterial", "RotateKeyOnDemand", "TagResource", "UntagResource"},
+        {"KMS CMK Rotation", "KMS Imported Key Material Expiration"},
+    ),
     "health-prober": (
         {
             "CancelKeyDeletion",
             "DeleteImportedKeyMaterial",
             "DisableKey",
             "EnableKey",
+            "ImportKeyMaterial",
             "PutKeyPolicy",
+            "ReplicateKey",
             "ScheduleKeyDeletion",
+            "TagResource",
+            "UntagResource",
+            "UpdatePrimaryRegion",
         },
         {"KMS CMK Deletion", "KMS Imported Key Material Expiration"},
     ),
 }
+
+# Requests that name a custom key store and no key: the daily function looks at all keys.
+KEY_STORE_CALLS = ("ConnectCustomKeyStore", "DisconnectCustomKeyStore")
 
 # What requests carry besides the key, and what their answers do.
 CALLS = {
@@ -31,17 +46,26 @@ CALLS = {
     "DisableKeyRotation": ({}, {}),
     "EnableKey": ({}, {}),
     "EnableKeyRotation": ({"rotationPeriodInDays": 365}, {}),
+    "ImportKeyMaterial": ({"expirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}, {}),
     "PutKeyPolicy": (
         {"policyName": "default", "policy": '{"Version": "2012-10-17"}', "bypassPolicyLockoutSafetyCheck": False},
         {},
     ),
+    "ReplicateKey": (
+        {"replicaRegion": "eu-west-1", "policy": '{"Version": "2012-10-17"}', "bypassPolicyLockoutSafetyCheck": False},
+        {"replicaPolicy": '{"Version": "2012-10-17"}'},
+    ),
+    "RotateKeyOnDemand": ({}, {}),
     "ScheduleKeyDeletion": (
         {"pendingWindowInDays": 20},
         {"keyState": "PendingDeletion", "deletionDate": "Apr 12, 2027 18:58:30 PM"},
     ),
+    "TagResource": ({"tags": [{"tagKey": "kms-compliance/probe", "tagValue": "true"}]}, {}),
+    "UntagResource": ({"tagKeys": ["kms-compliance/probe"]}, {}),
+    "UpdatePrimaryRegion": ({"primaryRegion": "eu-west-1"}, {}),
     # Nobody looks into these.
     "DescribeKey": ({}, None),
-    "TagResource": ({"tags": [{"tagKey": "Application", "tagValue": "shop"}]}, {}),
+    "UpdateKeyDescription": ({"description": "for payments"}, {}),
 }
 OWN = ("KMS CMK Deletion", "KMS CMK Rotation", "KMS Imported Key Material Expiration")
 
@@ -78,6 +102,19 @@ def api_call(name, arn, by_id=False):
         "eventCategory": "Management",
     }
     return _event(API_CALL, arn, [], detail)
+
+
+def key_store_call(name, account, region):
+    """A request about a custom key store."""
+    call = api_call("EnableKey", f"arn:aws:kms:{region}:{account}:key/none")
+    request = {"customKeyStoreId": "cks-1234567890abcdef0"}
+    detail = call["detail"] | {
+        "eventName": name,
+        "requestParameters": request,
+        "responseElements": None,
+        "resources": [],
+    }
+    return call | {"detail": detail}
 
 
 def failed(call, code):

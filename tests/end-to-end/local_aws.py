@@ -19,6 +19,7 @@ import tempfile
 import time
 
 import boto3
+import tomlkit
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,8 +27,10 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REGION = "us-east-1"
-STACK = "kms-compliance-dev"  # as in samconfig.toml
+STACK, APPLICATION_STACK = "kms-compliance-dev", "application-keys-dev"  # as in samconfig.toml
 NOT_YET = "at(2099-12-31T00:00:00)"
+# CloudFormation here makes no alarm with metric math. A table that is protected would outlive a failed deployment.
+PARAMETERS = {"MetricMathAlarms": "false", "DeletionProtection": "false", "ProbeByTag": "true"}
 
 
 def interrupt_on_signals():
@@ -74,11 +77,21 @@ def read_template(name="template.yaml"):
 
 
 def functions(template):
-    """The functions of a template: their binaries' names, and their logical IDs."""
+    """The functions that run daily: their binaries' names, and their logical IDs."""
+    return _functions_with(template, "ScheduleV2")
+
+
+def listeners(template):
+    """The functions for key events: the binaries' names, and the logical IDs."""
+    return _functions_with(template, "SQS")
+
+
+def _functions_with(template, event):
     return {
         resource["Metadata"]["BuildProperties"]["Binary"]: logical_id
         for logical_id, resource in template["Resources"].items()
         if resource["Type"] == "AWS::Serverless::Function"
+        and event in (each["Type"] for each in resource["Properties"]["Events"].values())
     }
 
 
@@ -97,11 +110,13 @@ def quick_binaries():
 def built_template(directory, binaries):
     """Copies the template into `directory`, each function with its binary as its code. Returns the copy."""
     template = read_template()
-    for function, logical_id in functions(template).items():
+    daily, for_events = functions(template), listeners(template)
+    for function, logical_id in daily.items():
         code = directory / function
         code.mkdir()
         shutil.copy(binaries[function], code / "bootstrap")
-        template["Resources"][logical_id]["Properties"]["CodeUri"] = str(code)
+        for each in {logical_id, for_events.get(function, logical_id)}:
+            template["Resources"][each]["Properties"]["CodeUri"] = str(code)
     path = directory / "template.yaml"
     path.write_text(yaml_dump(template), encoding="utf-8")
     return path
@@ -201,14 +216,15 @@ class LocalAws:
             **credentials,
         )
 
-    def deploy(self, template, **parameters):
-        """`sam deploy` of a built template, with samconfig.toml; returns the outputs of the stack."""
+    def deploy(self, template, section="default", **parameters):
+        """`sam deploy` of a template, with a section of samconfig.toml; returns the outputs of the stack."""
         # SAM asks the Python package index for its newest version, unless it did so lately.
         settings = self.directory / ".aws-sam/metadata.json"
         settings.parent.mkdir(exist_ok=True)
         settings.write_text(json.dumps({"lastVersionCheck": time.time(), "telemetryEnabled": False}))
         command = [sys.executable, "-m", "samcli", "deploy", "--template-file", str(template)]
-        command += ["--config-file", str(ROOT / "samconfig.toml"), "--region", REGION, "--no-progressbar"]
+        command += ["--config-file", str(ROOT / "samconfig.toml"), "--config-env", section]
+        command += ["--region", REGION, "--no-progressbar", "--no-confirm-changeset"]
         overrides = [f"{name}={json.dumps(str(value))}" for name, value in parameters.items()]
         command += ["--parameter-overrides", *overrides]
         environment = self.environment | {"SAM_CLI_TELEMETRY": "0"}
@@ -220,7 +236,9 @@ class LocalAws:
             sys.exit(
                 f"`sam deploy` failed: {log.read_text(errors='replace').strip().splitlines()[-1:]} (all of it: {log})"
             )
-        stack = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+        config = tomlkit.parse((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+        name = str(config[section]["global"]["parameters"]["stack_name"])
+        stack = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def let_the_schedules_fire(self):

@@ -12,6 +12,9 @@ values that KMS and DynamoDB give them, so that the template's policies are enfo
 It does not see which request of CloudWatch it gets by the protocol that the SDK for Rust speaks, so it checks no
 permission for it, and its trail has no name for it. Here the path tells.
 
+It compares `aws:PrincipalArn` with the session of a role. On AWS the key holds the role's own ARN, and nothing where a
+service calls; so it does here.
+
 It looks at its schedules every ten seconds; here, every second.
 
 All of its keys were made just now. Here a key can be older: by its tag `local-aws/created`, in seconds since 1970.
@@ -37,8 +40,8 @@ import time
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from ministack import app as ministack
-from ministack.core import iam_actions
-from ministack.services import eventbridge, kms, lambda_svc, scheduler, sns, sqs
+from ministack.core import iam_actions, iam_evaluator
+from ministack.services import eventbridge, iam, kms, lambda_svc, scheduler, sns, sqs
 from ministack.services.cloudformation import provisioners
 
 _deliver = sns._fanout
@@ -121,6 +124,19 @@ def _event_name_of_cloudwatch_too(service, method, path, *rest):
     return _operation_of_cloudwatch(service, path) or _event_name(service, method, path, *rest)
 
 
+_condition_key = iam_evaluator._resolve_condition_key
+
+
+def _condition_key_as_on_aws(key, context):
+    value = _condition_key(key, context)
+    if key.lower() != "aws:principalarn":
+        return value
+    session = re.fullmatch(r"arn:aws:sts::(\d+):assumed-role/([^/]+)/.*", value)
+    if session:
+        return iam._roles.get_scoped(session[1], None, session[2])["Arn"]
+    return None if value == "*" else value
+
+
 _create_key = kms._create_key
 
 
@@ -172,6 +188,7 @@ if __name__ == "__main__":
     iam_actions.extract_iam_action = _action_of_cloudwatch_too
     iam_actions.extract_resource_arn = _resource_of_cloudwatch_too
     ministack._ct_event_name = _event_name_of_cloudwatch_too
+    iam_evaluator._resolve_condition_key = _condition_key_as_on_aws
     kms._create_key = _create_key_of_any_age
     scheduler._SCHEDULE_TICK_INTERVAL = 1
     eventbridge._put_events = _put_events_of_anybody

@@ -43,6 +43,20 @@ def arn_of(logical_id):
     return {"Fn::GetAtt": [logical_id, "Arn"]}
 
 
+def unless_yours(value, parameter):
+    """What is made here, or what a parameter names in its place."""
+    return {"Fn::If": ["OwnAlertTopic", value, {"Ref": parameter}]}
+
+
+ALERT_TOPIC = unless_yours({"Ref": "AlertTopic"}, "ExistingAlertTopicArn")
+ALERT_KEY = unless_yours(arn_of("AlertKey"), "ExistingAlertKeyArn")
+
+
+def through(service):
+    """Values of `kms:ViaService`: China's have another suffix."""
+    return [{"Fn::Sub": f"{service}.${{AWS::Region}}.amazonaws.com{suffix}"} for suffix in ("", ".cn")]
+
+
 def of_type(resources, kind):
     return {name: resource for name, resource in resources.items() if resource["Type"] == kind}
 

@@ -1,4 +1,4 @@
-"""What the template provisions for an application, as CloudFormation gets it, and the replicas of its keys."""
+"""Keys and roles for an application, as CloudFormation gets them, and the replicas of its keys."""
 
 import json
 import re
@@ -6,12 +6,23 @@ import re
 import pytest
 
 from local_aws import read_template
-from template import ACCOUNT, OWNER, arn_of, of_type, properties, statements
+from template import ACCOUNT, OWNER, arn_of, of_type, properties, through
 
 KEYS = {"Application": "app", "Database": "db", "Backup": "backup"}
 ROLES = ("ApplicationRole", "DatabaseAdminRole", "BackupAdminRole")
 USE = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
+OUTLIVES = ("RetainExceptOnCreate", "Retain")
 every_key = pytest.mark.parametrize("kind", KEYS)
+
+
+@pytest.fixture(scope="module")
+def source(application):
+    return application
+
+
+@pytest.fixture(scope="module")
+def resources(application):
+    return application["Resources"]
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +30,8 @@ def replicas():
     return read_template("replicas.yaml")
 
 
-def service(name):
-    return {"Fn::Sub": f"{name}.${{AWS::Region}}.${{AWS::URLSuffix}}"}
-
-
 def either_key(kind, attribute=None):
-    """The key of the kind that is provisioned."""
+    """The key of the kind that is made."""
     multi, single = f"{kind}MultiRegionKey", f"{kind}Key"
     if attribute:
         return {"Fn::If": ["MultiRegionKeys", arn_of(multi), arn_of(single)]}
@@ -43,34 +50,35 @@ def policy(resources, logical_id):
 
 
 @every_key
-def test_a_key_is_made_on_request_alone_and_in_one_of_two_kinds(resources, source, kind):
+def test_a_key_is_made_in_one_of_two_kinds(resources, source, kind):
     single, multi = (resources[f"{kind}{each}Key"] for each in ("", "MultiRegion"))
     assert (single["Condition"], multi["Condition"]) == ("SingleRegionKeys", "MultiRegionKeys")
     # Whichever it is, nothing else differs.
     assert multi["Properties"] == single["Properties"] | {"MultiRegion": True}
-    assert source["Parameters"]["ProvisionKeys"]["Default"] == "false"
     assert source["Parameters"]["EnableMultiRegion"]["Default"] == "false"
-    keys, asked_for = {"Condition": "Keys"}, {"Fn::Equals": [{"Ref": "EnableMultiRegion"}, "true"]}
     conditions = source["Conditions"]
-    assert conditions["Keys"] == {"Fn::Equals": [{"Ref": "ProvisionKeys"}, "true"]}
-    assert conditions["MultiRegionKeys"] == {"Fn::And": [keys, asked_for]}
-    assert conditions["SingleRegionKeys"] == {"Fn::And": [keys, {"Fn::Not": [asked_for]}]}
+    assert conditions["MultiRegionKeys"] == {"Fn::Equals": [{"Ref": "EnableMultiRegion"}, "true"]}
+    assert conditions["SingleRegionKeys"] == {"Fn::Not": [{"Condition": "MultiRegionKeys"}]}
 
 
 @every_key
 def test_a_key_rotates_within_policy_and_outlives_the_stack(resources, kind):
     for each in ("", "MultiRegion"):
         key = resources[f"{kind}{each}Key"]
-        assert (key["DeletionPolicy"], key["UpdateReplacePolicy"]) == ("Retain", "Retain")
+        assert (key["DeletionPolicy"], key["UpdateReplacePolicy"]) == OUTLIVES
         made = key["Properties"]
         assert (made["KeySpec"], made["KeyUsage"]) == ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")
         assert made["EnableKeyRotation"] is True
         assert made["RotationPeriodInDays"] == {"Ref": "MaxRotationPeriodDays"}
-        assert {"Key": "KeyType", "Value": kind} in made["Tags"]
+        assert made["Tags"] == [{"Key": "KeyType", "Value": kind}]  # the stack has the others
 
 
 @every_key
-def test_an_alias_points_to_the_key(resources, kind):
+def test_an_alias_points_to_the_key_and_stays_with_it(resources, kind):
+    assert (
+        resources[f"{kind}KeyAlias"]["DeletionPolicy"],
+        resources[f"{kind}KeyAlias"]["UpdateReplacePolicy"],
+    ) == OUTLIVES
     alias = properties(resources, f"{kind}KeyAlias")
     assert alias["AliasName"] == {"Fn::Sub": f"alias/${{ApplicationName}}-${{Environment}}-{KEYS[kind]}-key"}
     assert alias["TargetKeyId"] == either_key(kind)
@@ -88,9 +96,9 @@ def test_the_application_uses_its_key_and_grants_it_to_aws_services_only(resourc
     }
 
 
-def through(name, via):
+def use_through(name, via):
     """Use and grants through a service, for callers of the account."""
-    callers = {"kms:CallerAccount": ACCOUNT, "kms:ViaService": service(via)}
+    callers = {"kms:CallerAccount": ACCOUNT, "kms:ViaService": through(via)}
     for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     return {
         f"UseThrough{name}": ({"AWS": "*"}, USE, {"StringEquals": callers}),
@@ -99,37 +107,32 @@ def through(name, via):
 
 
 def test_the_database_key_is_used_through_rds_only(resources):
-    assert policy(resources, "DatabaseKey") == through("Rds", "rds") | {
+    assert policy(resources, "DatabaseKey") == use_through("Rds", "rds") | {
         "Administer": (
             {"AWS": arn_of("DatabaseAdminRole")},
             ["kms:Decrypt", "kms:DescribeKey"],
-            {"StringEquals": {"kms:ViaService": service("rds")}},
+            {"StringEquals": {"kms:ViaService": through("rds")}},
         )
     }
 
 
 def test_the_backup_key_is_used_through_backup_and_read_through_s3(resources):
     role = {"AWS": arn_of("BackupAdminRole")}
-    assert policy(resources, "BackupKey") == through("Backup", "backup") | {
-        "Read": (role, "kms:Decrypt", {"StringEquals": {"kms:ViaService": [service("backup"), service("s3")]}}),
+    assert policy(resources, "BackupKey") == use_through("Backup", "backup") | {
+        "Read": (role, "kms:Decrypt", {"StringEquals": {"kms:ViaService": through("backup") + through("s3")}}),
         "Administer": (role, ["kms:DescribeKey", "kms:ListGrants"], None),
     }
 
 
-def test_keys_are_not_provisioned_without_the_name_of_an_application(source):
-    assert source["Parameters"]["ApplicationName"]["Default"] == ""
-    (rule,) = source["Rules"].values()
-    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "ProvisionKeys"}, "true"]}
-    (assertion,) = rule["Assertions"]
-    assert assertion["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ApplicationName"}, ""]}]}
+def test_keys_are_not_made_without_the_name_of_an_application(source):
+    assert "Default" not in source["Parameters"]["ApplicationName"]
 
 
-def test_what_is_not_provisioned_is_not_put_out(source):
-    outputs = {name: output for name, output in source["Outputs"].items() if "Export" in output}
+def test_keys_and_roles_are_put_out(source):
+    outputs = source["Outputs"]
     expected = {f"{kind}Key{what}" for kind in KEYS for what in ("Id", "Arn")} | {f"{role}Arn" for role in ROLES}
     assert set(outputs) == expected
     for name, output in outputs.items():
-        assert output["Condition"] == "Keys"
         assert output["Export"] == {"Name": {"Fn::Sub": f"${{AWS::StackName}}-{name}"}}
     for kind in KEYS:
         assert outputs[f"{kind}KeyId"]["Value"] == either_key(kind)
@@ -141,28 +144,41 @@ def test_what_is_not_provisioned_is_not_put_out(source):
 # ---- Roles -----------------------------------------------------------------------------------------------------------
 
 
-def test_administrators_need_mfa(resources):
+def test_administrators_need_mfa_or_to_be_named(resources, source):
+    anybody_here = {"Effect": "Allow", "Principal": OWNER, "Action": "sts:AssumeRole"}
+    named = {"ArnLike": {"aws:PrincipalArn": {"Fn::Split": [",", {"Ref": "AdminPrincipalArns"}]}}}
     for role in ROLES[1:]:
-        (trust,) = properties(resources, role)["AssumeRolePolicyDocument"]["Statement"]
-        assert (trust["Effect"], trust["Principal"], trust["Action"]) == ("Allow", OWNER, "sts:AssumeRole")
-        assert trust["Condition"] == {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+        assert properties(resources, role)["AssumeRolePolicyDocument"]["Statement"] == [
+            anybody_here | {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}},
+            {"Fn::If": ["HasAdminPrincipals", anybody_here | {"Condition": named}, {"Ref": "AWS::NoValue"}]},
+        ]
+    assert source["Parameters"]["AdminPrincipalArns"]["Default"] == ""
 
 
 def test_only_services_become_the_application(resources):
     (trust,) = properties(resources, "ApplicationRole")["AssumeRolePolicyDocument"]["Statement"]
-    assert trust["Principal"] == {"Service": ["ec2.amazonaws.com", "lambda.amazonaws.com"]}
+    # ec2.amazonaws.com.cn in China, and lambda.amazonaws.com everywhere.
+    assert trust["Principal"] == {"Service": [{"Fn::Sub": "ec2.${AWS::URLSuffix}"}, "lambda.amazonaws.com"]}
 
 
-def test_every_role_is_made_on_request_bounded_and_named_by_cloudformation(resources):
+def test_every_role_is_bounded_named_by_cloudformation_and_stays_with_the_keys_that_name_it(resources):
     boundary = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
-    for name, role in of_type(resources, "AWS::IAM::Role").items():
+    roles = of_type(resources, "AWS::IAM::Role")
+    assert set(roles) == set(ROLES)
+    for role in roles.values():
         assert role["Properties"]["PermissionsBoundary"] == boundary
         assert "RoleName" not in role["Properties"]
-        assert role.get("Condition") == ("Keys" if name in ROLES else None)
+        assert (role["DeletionPolicy"], role["UpdateReplacePolicy"]) == OUTLIVES
 
 
 def actions(statement):
     return statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+
+
+def statements(resources, role):
+    """What a role may do, with every parameter given."""
+    (policy,) = properties(resources, role)["Policies"]
+    return [each["Fn::If"][1] if "Fn::If" in each else each for each in policy["PolicyDocument"]["Statement"]]
 
 
 def test_roles_change_only_what_is_the_applications(resources):
@@ -173,10 +189,16 @@ def test_roles_change_only_what_is_the_applications(resources):
         for statement in statements(resources, role):
             assert statement["Effect"] == "Allow"
             text = json.dumps([statement["Resource"], statement.get("Condition", {})])
+            # What RDS does in the caller's name for the passwords that it manages.
+            of_rds = "secret:rds!*" in text or "alias/aws/secretsmanager" in text
             for action in actions(statement):
-                assert not action.startswith(("kms:", "iam:", "sts:", "*")) and not action.endswith(":*")
+                if action == "iam:PassRole":
+                    assert set(statement["Resource"]) == {"Ref"} and "iam:PassedToService" in text
+                    continue
+                assert not action.startswith(("iam:", "sts:", "*")) and not action.endswith(":*")
+                assert action == "kms:DescribeKey" or not action.startswith("kms:")
                 if not reading.fullmatch(action) and action not in unbounded:
-                    assert "ApplicationName" in text or ":default" in text, (role, action)
+                    assert "ApplicationName" in text or ":default" in text or of_rds, (role, action)
                     assert "*" not in action, (role, action)
 
 
@@ -210,7 +232,7 @@ def test_an_anomaly_band_watches_each_keys_decrypts(resources, source, kind):
     alarm = resources[f"{kind}KeyUsageBand"]
     assert alarm["Condition"] == "UsageBands"
     made = alarm["Properties"]
-    metric, band = made["Metrics"]
+    metric, filled, band = made["Metrics"]
     assert metric["MetricStat"]["Metric"] == {
         "Namespace": "AWS/KMS",
         "MetricName": "SuccessfulRequest",
@@ -220,15 +242,18 @@ def test_an_anomaly_band_watches_each_keys_decrypts(resources, source, kind):
         ],
     }
     assert (metric["Id"], metric["MetricStat"]["Stat"]) == ("m1", "Sum")
-    assert band == {"Id": "ad1", "Expression": "ANOMALY_DETECTION_BAND(m1, 2)"}
+    # Five minutes without a request count as none. The filled metric and its band are what is compared.
+    assert (metric["ReturnData"], filled) == (False, {"Id": "m2", "Expression": "FILL(m1, 0)"})
+    assert band == {"Id": "ad1", "Expression": {"Fn::Sub": "ANOMALY_DETECTION_BAND(m2, ${UsageBandWidth})"}}
+    assert source["Parameters"]["UsageBandWidth"]["Default"] == 2
     assert (made["ThresholdMetricId"], made["ComparisonOperator"]) == ("ad1", "GreaterThanUpperThreshold")
     assert made["TreatMissingData"] == "notBreaching"
-    assert made["AlarmActions"] == [{"Ref": "AlertTopic"}]
+    assert made["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]
     # What an alarm on one metric has, one with a band must not.
     assert not {"MetricName", "Namespace", "Dimensions", "Statistic", "Period", "Threshold"} & made.keys()
-    keys, band = {"Condition": "Keys"}, {"Fn::Equals": [{"Ref": "UsageAlarmThreshold"}, 0]}
-    assert source["Conditions"]["UsageBands"] == {"Fn::And": [keys, band]}
-    assert source["Conditions"]["UsageThresholds"] == {"Fn::And": [keys, {"Fn::Not": [band]}]}
+    topic, band = {"Condition": "HasAlarmTopic"}, {"Fn::Equals": [{"Ref": "UsageAlarmThreshold"}, 0]}
+    assert source["Conditions"]["UsageBands"] == {"Fn::And": [topic, band]}
+    assert source["Conditions"]["UsageThresholds"] == {"Fn::And": [topic, {"Fn::Not": [band]}]}
     assert source["Parameters"]["UsageAlarmThreshold"]["Default"] == 0
 
 
@@ -241,7 +266,7 @@ def test_a_threshold_can_take_the_bands_place(resources, kind):
     assert {name: made[name] for name in ("Namespace", "MetricName", "Dimensions")} == metric["Metric"]
     assert (made["Statistic"], made["Period"]) == (metric["Stat"], metric["Period"])
     assert (made["ComparisonOperator"], made["Threshold"]) == ("GreaterThanThreshold", {"Ref": "UsageAlarmThreshold"})
-    assert made["AlarmActions"] == [{"Ref": "AlertTopic"}]
+    assert made["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]
     # One name for both, and switching would delete the alarm that it made.
     assert made["AlarmName"] != band["AlarmName"]
 
@@ -253,7 +278,7 @@ def test_a_threshold_can_take_the_bands_place(resources, kind):
 def test_a_replica_is_as_its_primary(resources, replicas, kind):
     replica = replicas["Resources"][f"{kind}Replica"]
     assert replica["Type"] == "AWS::KMS::ReplicaKey"
-    assert (replica["DeletionPolicy"], replica["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert (replica["DeletionPolicy"], replica["UpdateReplacePolicy"]) == OUTLIVES
     made, primary = replica["Properties"], properties(resources, f"{kind}MultiRegionKey")
     assert made["PrimaryKeyArn"] == {"Ref": f"{kind}KeyArn"}
     # Roles come as parameters there; all else is the same.

@@ -11,9 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 import fleet
-import key_events
-from conftest import AGE, EVENTS, FINDINGS, HEALTH, ROTATION, TRAIL, USAGE, event
-from local_aws import REGION, ROOT, STACK, Subscriber, receive
+from conftest import AGE, EVENTS, FINDINGS, HEALTH, IDENTITY_CENTER, ROTATION, TRAIL, USAGE, event
+from local_aws import APPLICATION_STACK, REGION, ROOT, STACK, Subscriber, receive
+from test_watching import searches
 
 ACCOUNT = "123456789012"
 FINDING = {
@@ -490,24 +490,43 @@ def test_a_failed_asynchronous_run_ends_in_the_queue_for_failed_runs(quiet):
     assert record["responsePayload"]["errorType"] == "InvalidEvent"
 
 
-# ---- What is provisioned besides -------------------------------------------------------------------------------------
+# ---- What is deployed besides ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "alias"), [("Application", "app"), ("Database", "db"), ("Backup", "backup")])
 def test_the_applications_keys_are_there_under_their_names(deployment, kind, alias):
-    kms, arn = deployment.aws.client("kms"), deployment.outputs[f"{kind}KeyArn"]
+    kms, arn = deployment.aws.client("kms"), deployment.application[f"{kind}KeyArn"]
     key = kms.describe_key(KeyId=f"alias/shop-test-{alias}-key")["KeyMetadata"]
-    assert (key["Arn"], key["KeyId"]) == (arn, deployment.outputs[f"{kind}KeyId"])
+    assert (key["Arn"], key["KeyId"]) == (arn, deployment.application[f"{kind}KeyId"])
     assert (key["KeyState"], key["MultiRegion"]) == ("Enabled", False)
     assert kms.get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"] is True
     tags = {tag["TagKey"]: tag["TagValue"] for tag in kms.list_resource_tags(KeyId=arn)["Tags"]}
-    assert tags.items() >= {"Application": "shop", "Environment": "test", "KeyType": kind}.items()
+    # As samconfig.toml says it of the stack, but for its kind.
+    assert tags.items() >= {"Application": "shop", "Environment": "dev", "KeyType": kind}.items()
 
 
 @pytest.mark.parametrize("role", ["DatabaseAdminRole", "BackupAdminRole"])
 def test_administrators_are_refused_without_mfa(deployment, role):
     with pytest.raises(ClientError, match="AccessDenied"):
-        as_role(deployment, deployment.physical_id(role), "sts")
+        as_role(deployment, deployment.physical_id(role, APPLICATION_STACK), "sts")
+
+
+def test_administrators_who_are_named_need_no_mfa(deployment):
+    """Sessions of IAM Identity Center have nothing that says MFA."""
+    iam, trust = deployment.aws.client("iam"), trusting(f"arn:aws:iam::{ACCOUNT}:root")
+    may_assume = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_assume]})
+    wanted = f"arn:aws:iam::{ACCOUNT}:role/{deployment.physical_id('DatabaseAdminRole', APPLICATION_STACK)}"
+    for kind in ("Admins", "Readers"):
+        name, path = f"AWSReservedSSO_{kind}_0123456789abcdef", f"{IDENTITY_CENTER}eu-west-1/"
+        iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=trust)
+        iam.put_role_policy(RoleName=name, PolicyName="assume", PolicyDocument=policy)
+        sts = as_role(deployment, name, "sts", path)
+        if kind == "Admins":
+            sts.assume_role(RoleArn=wanted, RoleSessionName="test")
+        else:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                sts.assume_role(RoleArn=wanted, RoleSessionName="test")
 
 
 def test_every_alarm_is_deployed_and_tells_its_topic(deployment):
@@ -515,13 +534,10 @@ def test_every_alarm_is_deployed_and_tells_its_topic(deployment):
     told = collections.defaultdict(set)
     for alarm in alarms:
         (topic,) = alarm["AlarmActions"]
-        told[topic].add(alarm["AlarmName"].removeprefix(f"{STACK}-"))
-    assert told[deployment.outputs["OperationsTopicArn"]] == {
-        f"{function}-{what}" for function in FUNCTIONS for what in ("errors", "coverage", "silence")
-    } | {"failed-runs", "undelivered-runs", "lost-key-events"} | {
-        f"{each}-late-key-events" for each in key_events.RULES
-    }
-    assert told[deployment.outputs["AlertTopicArn"]] == {
+        told[topic].add(alarm["AlarmName"].removeprefix(f"{STACK}-").removeprefix(f"{APPLICATION_STACK}-"))
+    # Those with metric math are switched off: the local AWS has none.
+    assert told[deployment.outputs["OperationsTopicArn"]] == {f"{function}-silence" for function in FUNCTIONS}
+    assert told[deployment.outputs["SecurityAlarmTopicArn"]] == {
         f"{key}-key-usage-threshold" for key in ("application", "database", "backup")
     } | {"denied-kms-requests"}
     assert len(told) == 2
@@ -531,11 +547,36 @@ def test_an_alarm_reaches_the_operations_topic_and_nobody_else_may(deployment):
     topic, cloudwatch = deployment.outputs["OperationsTopicArn"], deployment.aws.client("cloudwatch")
     operations = Subscriber(deployment.aws, "operations", topic)
     name = f"{STACK}-{ROTATION}-silence"
-    cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
+    # A run leaves a datapoint; then there is none for too long.
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="a test")
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="INSUFFICIENT_DATA", StateReason="a test")
     (notification,) = operations.receive(10)
     assert json.loads(notification["Message"])["AlarmName"] == name
     with pytest.raises(ClientError, match="not authorized"):
         deployment.aws.client("sns").publish(TopicArn=topic, Message="not an alarm")
+
+
+def test_an_alarm_that_concerns_security_reaches_its_own_topic_and_no_subscriber_to_alerts(quiet):
+    topic, cloudwatch = quiet.outputs["SecurityAlarmTopicArn"], quiet.aws.client("cloudwatch")
+    security = Subscriber(quiet.aws, "security", topic)
+    name = f"{STACK}-denied-kms-requests"
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
+    (notification,) = security.receive(10)
+    assert json.loads(notification["Message"])["AlarmName"] == name
+    assert quiet.alerts(1) == []
+    with pytest.raises(ClientError, match="not authorized"):
+        quiet.aws.client("sns").publish(TopicArn=topic, Message="not an alarm")
+
+
+def test_nobody_but_the_monitor_publishes_to_the_alert_topic(quiet):
+    """Not even the account's administrator."""
+    topic = quiet.outputs["AlertTopicArn"]
+    with pytest.raises(ClientError, match="not authorized"):
+        quiet.aws.client("sns").publish(TopicArn=topic, Message="all is well")
+    for function in FUNCTIONS:
+        role = quiet.physical_id(f"{quiet.logical_ids[function]}Role")
+        as_role(quiet, role, "sns").publish(TopicArn=topic, Message="an alert")
+    assert [alert["Message"] for alert in quiet.alerts(5, least=len(FUNCTIONS))] == ["an alert"] * len(FUNCTIONS)
 
 
 def test_denied_requests_are_counted_in_the_trails_log_group(deployment):
@@ -555,20 +596,17 @@ def test_the_dashboard_shows_only_what_runs_have_emitted(deployment):
         for line in metric_lines(deployment, function):
             (directive,) = line["_aws"]["CloudWatchMetrics"]
             (names,) = directive["Dimensions"]
-            dimensions = tuple(part for name in names for part in (name, line[name]))
-            emitted |= {(directive["Namespace"], metric["Name"], *dimensions) for metric in directive["Metrics"]}
-    graphs = [widget["properties"] for widget in json.loads(body)["widgets"] if widget["type"] == "metric"]
-    rows = [tuple(part for part in row if isinstance(part, str)) for graph in graphs for row in graph["metrics"]]
-    shown = {row for row in rows if row}
-    assert len(shown) >= 20 and shown <= emitted
+            emitted |= {(",".join(names), metric["Name"]) for metric in directive["Metrics"]}
+    looked_for = {each[1:] for each in set().union(*searches(json.loads(body)).values())}
+    assert len(looked_for) >= 8 and looked_for <= emitted
 
 
 # ---- Is anything enforced at all? ------------------------------------------------------------------------------------
 
 
-def as_role(deployment, role, service):
+def as_role(deployment, role, service, path="/"):
     """A client with the permissions of a role."""
-    arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+    arn = f"arn:aws:iam::{ACCOUNT}:role{path}{role}"
     credentials = deployment.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
     return deployment.aws.client(
         service,
@@ -578,18 +616,14 @@ def as_role(deployment, role, service):
     )
 
 
+def trusting(principal):
+    statement = {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
 def test_the_local_aws_denies_what_no_policy_allows(deployment):
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
-                "Action": "sts:AssumeRole",
-            }
-        ],
-    }
-    deployment.aws.client("iam").create_role(RoleName="nobody", AssumeRolePolicyDocument=json.dumps(trust))
+    trust = trusting(f"arn:aws:iam::{ACCOUNT}:root")
+    deployment.aws.client("iam").create_role(RoleName="nobody", AssumeRolePolicyDocument=trust)
     with pytest.raises(ClientError, match="AccessDenied"):
         as_role(deployment, "nobody", "kms").list_keys()
 
@@ -611,7 +645,8 @@ def test_the_functions_role_changes_no_key(deployment, function):
 
 
 def test_the_topic_refuses_to_be_reached_without_tls(quiet):
-    sns, topic = quiet.aws.client("sns"), quiet.outputs["AlertTopicArn"]
+    topic = quiet.outputs["AlertTopicArn"]
+    sns = as_role(quiet, quiet.physical_id("RotationCheckerRole"), "sns")
     sns.publish(TopicArn=topic, Message="over TLS")
     assert len(quiet.alerts(5)) == 1
 

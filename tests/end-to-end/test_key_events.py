@@ -8,12 +8,14 @@ import pytest
 import fleet
 import key_events
 from conftest import HEALTH, KINDS, ROTATION, rotation_off, run
-from local_aws import receive
+from local_aws import REGION, functions, listeners, read_template, receive
 from template import ACCOUNT, arn_of, properties
 from test_deployed import metric_lines
 
-LISTENERS = {"rotation-checker": "RotationChecker", "health-prober": "HealthProber"}
-PLACES = ("ApiCallRule", "KeyEventRule")
+# Functions that are told of events, by the logical ID that the names of their queue and rules begin with.
+LISTENERS = {each: functions(read_template())[each] for each in key_events.RULES}
+FOR_EVENTS = listeners(read_template())
+PLACES, KEY_STORES = ("ApiCallRule", "KeyEventRule"), "HealthProberKeyStores"
 ARN = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 every_listener = pytest.mark.parametrize(("function", "logical_id"), LISTENERS.items())
 
@@ -22,7 +24,7 @@ every_listener = pytest.mark.parametrize(("function", "logical_id"), LISTENERS.i
 
 
 def test_every_function_with_rules_is_here():
-    assert LISTENERS.keys() == key_events.RULES.keys()
+    assert FOR_EVENTS.keys() == key_events.RULES.keys()
 
 
 @every_listener
@@ -60,19 +62,26 @@ def test_a_rule_hands_on_the_key_and_loses_nothing(resources, function, logical_
 
 @every_listener
 def test_the_queue_waits_until_kms_is_consistent_and_gives_up_late(resources, function, logical_id):
-    queue, mapping = (properties(resources, f"{logical_id}{each}") for each in ("EventQueue", "KeyEvents"))
+    queue, mapping = (
+        properties(resources, f"{logical_id}EventQueue"),
+        properties(resources, f"{FOR_EVENTS[function]}Queue"),
+    )
     assert queue["DelaySeconds"] == 60
-    timeout = properties(resources, logical_id)["Timeout"]
+    timeout = properties(resources, FOR_EVENTS[function])["Timeout"]
     # What AWS advises; less, and a message is handed out again while its run goes on.
-    assert queue["VisibilityTimeout"] >= 6 * timeout + mapping["MaximumBatchingWindowInSeconds"]
-    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": arn_of("KeyEventDeadLetterQueue"), "maxReceiveCount": 5}
+    assert queue["VisibilityTimeout"] == 6 * timeout + mapping["MaximumBatchingWindowInSeconds"]
+    attempts = queue["RedrivePolicy"]
+    assert attempts == {"deadLetterTargetArn": arn_of("KeyEventDeadLetterQueue"), "maxReceiveCount": 5}
+    # What a run gives back is tried again within minutes, and longer than a daily run can hold the ledger's lease.
+    assert queue["VisibilityTimeout"] <= 10 * 60
+    assert queue["VisibilityTimeout"] * attempts["maxReceiveCount"] > 2 * properties(resources, logical_id)["Timeout"]
 
 
 @every_listener
 def test_a_burst_becomes_a_few_runs_that_give_back_single_messages(resources, function, logical_id):
-    assert properties(resources, f"{logical_id}KeyEvents") == {
+    assert properties(resources, f"{FOR_EVENTS[function]}Queue") == {
         "EventSourceArn": arn_of(f"{logical_id}EventQueue"),
-        "FunctionName": {"Ref": logical_id},
+        "FunctionName": {"Ref": FOR_EVENTS[function]},
         "BatchSize": 1000,
         "MaximumBatchingWindowInSeconds": 60,
         "ScalingConfig": {"MaximumConcurrency": 2},
@@ -84,7 +93,10 @@ def test_a_burst_becomes_a_few_runs_that_give_back_single_messages(resources, fu
     ("queue", "rules"),
     [
         *((f"{each}EventQueue", [f"{each}{place}" for place in PLACES]) for each in LISTENERS.values()),
-        ("KeyEventDeadLetterQueue", [f"{each}{place}" for each in LISTENERS.values() for place in PLACES]),
+        (
+            "KeyEventDeadLetterQueue",
+            [*(f"{each}{place}" for each in LISTENERS.values() for place in PLACES), KEY_STORES],
+        ),
     ],
 )
 def test_its_rules_alone_may_write_to_a_queue(resources, queue, rules):
@@ -104,17 +116,38 @@ def test_its_rules_alone_may_write_to_a_queue(resources, queue, rules):
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
+def test_what_names_a_key_store_and_no_key_starts_a_run_over_all_keys(resources):
+    rule = properties(resources, KEY_STORES)
+    assert set(rule["EventPattern"]["detail"].pop("eventName")) == set(key_events.KEY_STORE_CALLS)
+    assert rule["EventPattern"] == {
+        "account": [ACCOUNT],
+        "source": ["aws.kms"],
+        "detail-type": [key_events.API_CALL],
+        "detail": {"eventSource": ["kms.amazonaws.com"], "errorCode": [{"exists": False}]},
+    }
+    (target,) = rule["Targets"]
+    assert (target["Arn"], target["Input"]) == (arn_of("HealthProber"), "{}")
+    assert target["DeadLetterConfig"] == {"Arn": arn_of("KeyEventDeadLetterQueue")}
+
+
 # ---- The deployed rules ----------------------------------------------------------------------------------------------
 
 
 def rules_that_take(deployment, event):
     events, taking = deployment.aws.client("events"), set()
-    for logical_id in LISTENERS.values():
-        for place in PLACES:
-            pattern = events.describe_rule(Name=deployment.physical_id(f"{logical_id}{place}"))["EventPattern"]
-            if events.test_event_pattern(EventPattern=pattern, Event=json.dumps(event))["Result"]:
-                taking.add(f"{logical_id}{place}")
+    for rule in (*(f"{logical_id}{place}" for logical_id in LISTENERS.values() for place in PLACES), KEY_STORES):
+        pattern = events.describe_rule(Name=deployment.physical_id(rule))["EventPattern"]
+        if events.test_event_pattern(EventPattern=pattern, Event=json.dumps(event))["Result"]:
+            taking.add(rule)
     return taking
+
+
+@pytest.mark.parametrize("name", key_events.KEY_STORE_CALLS)
+def test_a_request_about_a_key_store_is_taken_by_the_rule_for_it(deployment, name):
+    call = key_events.key_store_call(name, "123456789012", REGION)
+    assert rules_that_take(deployment, call) == {KEY_STORES}
+    assert rules_that_take(deployment, key_events.failed(call, "CustomKeyStoreInvalidStateException")) == set()
+    assert rules_that_take(deployment, key_events.of_account(call, "999999999999")) == set()
 
 
 @pytest.mark.parametrize("name", key_events.CALLS)
@@ -158,9 +191,8 @@ def impatient(deployment):
     for function, logical_id in LISTENERS.items():
         url = deployment.outputs[f"{logical_id}EventQueueUrl"]
         sqs.set_queue_attributes(QueueUrl=url, Attributes={"DelaySeconds": "0", "VisibilityTimeout": "20"})
-        (mapping,) = deployment.lambda_.list_event_source_mappings(FunctionName=deployment.name(function))[
-            "EventSourceMappings"
-        ]
+        name = deployment.physical_id(FOR_EVENTS[function])
+        (mapping,) = deployment.lambda_.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]
         deployment.lambda_.update_event_source_mapping(UUID=mapping["UUID"], MaximumBatchingWindowInSeconds=1)
     return deployment
 
@@ -281,3 +313,30 @@ def test_a_message_that_nobody_understands_ends_in_the_dead_letter_queue_and_sto
     assert [each["aliases"] for each in json.loads(alert["Message"])["new"]] == [["alias/payments"]]
     assert receive(sqs, quiet.outputs["KeyEventDeadLetterQueueUrl"], wait=60) == [malformed]
     assert new_runs(quiet, ROTATION, before) == [1]
+
+
+def test_an_event_outlasts_a_daily_run_that_holds_the_ledger(known, impatient):
+    """Some 45 times as fast as the real ones: the run holds it for 20 s, and what is given back comes again after 9."""
+    sqs, dynamodb = known.aws.client("sqs"), known.aws.client("dynamodb")
+    function, url = known.physical_id(FOR_EVENTS[ROTATION]), known.outputs["RotationCheckerEventQueueUrl"]
+    attempts = json.loads(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]["RedrivePolicy"])
+    sqs.set_queue_attributes(
+        QueueUrl=url,
+        Attributes={"VisibilityTimeout": "9", "RedrivePolicy": json.dumps(attempts | {"maxReceiveCount": 5})},
+    )
+    known.lambda_.update_function_configuration(FunctionName=function, Timeout=3)
+    began = time.time()
+    lease = {"owner": {"S": "a daily run"}, "attempt": {"S": "its first"}, "telling": {"BOOL": True}}
+    lease |= {"pk": {"S": f"123456789012#{REGION}#{ROTATION}"}, "sk": {"S": "lease"}}
+    lease["ends_at"] = {"N": str(round((began + 20) * 1000))}
+    try:
+        with rotation_off(known, "alias/backups") as finding:
+            dynamodb.put_item(TableName=known.outputs["FindingsTableName"], Item=lease)
+            put(known, key_events.api_call("DisableKeyRotation", finding[0]))
+            (alert,) = known.alerts(60)
+            assert time.time() - began > 19
+            assert [(each["key_arn"], each["control"]) for each in json.loads(alert["Message"])["new"]] == [finding]
+    finally:
+        known.lambda_.update_function_configuration(FunctionName=function, Timeout=60)
+    assert receive(sqs, known.outputs["KeyEventDeadLetterQueueUrl"], wait=0) == []
+    assert run(known)[1] == {"resolved": {finding}}

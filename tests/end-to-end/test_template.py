@@ -6,23 +6,31 @@ import re
 import pytest
 import tomlkit
 
-import key_events
-from local_aws import ROOT, functions, read_template
-from template import ACCOUNT, ALARMS_ONLY, OWNER, arn_of, of_type, properties, statements
+from local_aws import ROOT, functions, listeners, read_template
+from template import (
+    ACCOUNT,
+    ALARMS_ONLY,
+    ALERT_KEY,
+    ALERT_TOPIC,
+    OWNER,
+    arn_of,
+    of_type,
+    properties,
+    statements,
+    through,
+)
 
-APPLICATION_ROLES = {"ApplicationRole", "DatabaseAdminRole", "BackupAdminRole"}
 FUNCTIONS = functions(read_template())
-# Those that look into events of keys too.
-LISTENERS = {function: FUNCTIONS[function] for function in key_events.RULES}
+# The same programs, for events of keys.
+LISTENERS = listeners(read_template())
+EVERY_FUNCTION = [*FUNCTIONS.values(), *LISTENERS.values()]
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
+every_listener = pytest.mark.parametrize(("function", "logical_id"), LISTENERS.items())
+ROLES = [arn_of(f"{logical_id}Role") for logical_id in FUNCTIONS.values()]
 
 
-# Conditions of what is provisioned for an application.
-OF_THE_APPLICATION = {"Keys", "SingleRegionKeys", "MultiRegionKeys", "UsageBands", "UsageThresholds"}
-
-
-def named_after_the_stack(name):
-    return {"Fn::Sub": f"${{AWS::StackName}}-{name}"}
+# Kept, but for a first deployment that fails: it takes along what it made.
+OUTLIVES = ("RetainExceptOnCreate", "Retain")
 
 
 def partition_of(function):
@@ -45,7 +53,9 @@ REPLICAS_ANYWHERE = {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${AWS::AccountId}:k
 def test_the_functions_role_allows_exactly_its_calls(resources, function, logical_id):
     # The Rust tests hold this file against what the binaries really call.
     calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[function]
-    assert calls.keys() - {"cloudwatch"} == {"dynamodb", "kms", "sns"} and calls["sns"] == ["Publish"]
+    assert calls.keys() - {"cloudwatch"} == {"dynamodb", "kms", "sns"}
+    asked_of_the_topic = ["sns:GetTopicAttributes", "sns:Publish"]
+    assert {f"sns:{call}" for call in calls["sns"]} <= set(asked_of_the_topic)
     requests = set(calls["kms"])
     prober = function == "health-prober"
     assert requests >= {"ListAliases", "ListKeys"} and prober == (requests >= CRYPTING | SIGNING)
@@ -72,12 +82,12 @@ def test_the_functions_role_allows_exactly_its_calls(resources, function, logica
             "Resource": arn_of("FindingsTable"),
             "Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [partition_of(function)]}},
         },
-        {"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "AlertTopic"}},
+        {"Effect": "Allow", "Action": asked_of_the_topic, "Resource": ALERT_TOPIC},
         {
             "Effect": "Allow",
             "Action": ["kms:GenerateDataKey*", "kms:Decrypt"],
-            "Resource": arn_of("AlertKey"),
-            "Condition": {"StringEquals": {"kms:ViaService": {"Fn::Sub": "sns.${AWS::Region}.${AWS::URLSuffix}"}}},
+            "Resource": ALERT_KEY,
+            "Condition": {"StringEquals": {"kms:ViaService": through("sns")}},
         },
         {
             "Effect": "Allow",
@@ -114,6 +124,7 @@ def use_of_keys():
             "Action": sorted(f"kms:{request}" for request in requests),
             "Resource": [KEYS_HERE, REPLICAS_ANYWHERE],
             "Condition": {"StringEquals": tagged | condition},
+            "If": "ProbesByTag",
         }
     for requests, condition in ways:
         named = {
@@ -134,18 +145,40 @@ def test_the_probers_policy_fits_with_as_many_named_keys_as_can_be(resources, so
     assert len(json.dumps(policies, separators=(",", ":"))) + named + made <= 10_240  # all inline policies of a role
 
 
+def test_a_role_decrypts_with_keys_that_are_not_named_on_request_alone(resources, source):
+    """AWS Security Hub's KMS.2: no decryption with all keys in an inline policy, whatever its conditions."""
+    assert source["Parameters"]["ProbeByTag"]["Default"] == "false"
+    assert source["Conditions"]["ProbesByTag"] == {"Fn::Equals": [{"Ref": "ProbeByTag"}, "true"]}
+    for role in of_type(resources, "AWS::IAM::Role"):
+        for statement in statements(resources, role):
+            if "kms:Decrypt" in statement["Action"] and statement["Resource"] != ALERT_KEY:
+                assert statement["If"] in ("ProbesByTag", "HasProbeKeys")
+
+
+def test_traces_are_permitted_on_request_alone(resources, source):
+    (name,) = of_type(resources, "AWS::IAM::Policy")
+    assert resources[name]["Condition"] == "Traces"
+    assert properties(resources, name)["Roles"] == [{"Ref": f"{logical_id}Role"} for logical_id in FUNCTIONS.values()]
+    (statement,) = properties(resources, name)["PolicyDocument"]["Statement"]
+    assert statement["Action"] == ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
+    for logical_id in EVERY_FUNCTION:
+        tracing = properties(resources, logical_id)["TracingConfig"]
+        assert tracing == {"Mode": {"Fn::If": ["Traces", "Active", "PassThrough"]}}
+    assert source["Parameters"]["Tracing"]["Default"] == "false"
+
+
 def test_keys_are_named_for_the_probe_on_request_alone(source):
     assert source["Conditions"]["HasProbeKeys"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ProbeKeys"}, ""]}]}
     assert source["Parameters"]["ProbeKeys"]["Default"] == ""
 
 
-@every_function
-def test_the_schedules_role_allows_exactly_this(resources, function, logical_id):
-    assert statements(resources, f"{logical_id}ScheduleRole") == [
-        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": arn_of(logical_id)},
+def test_the_schedules_role_allows_exactly_this(resources):
+    functions = [arn_of(logical_id) for logical_id in FUNCTIONS.values()]
+    assert statements(resources, "ScheduleRole") == [
+        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": functions},
         {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn_of("ScheduleDeadLetterQueue")},
     ]
-    (trust,) = properties(resources, f"{logical_id}ScheduleRole")["AssumeRolePolicyDocument"]["Statement"]
+    (trust,) = properties(resources, "ScheduleRole")["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
 
 
@@ -163,14 +196,14 @@ def test_no_function_and_no_schedule_may_change_a_key(resources):
     }
     use = {f"kms:{call}" for call in CRYPTING | SIGNING}
     on_the_topics_key = {"kms:GenerateDataKey*", "kms:Decrypt"}
-    monitor = {f"{each}{role}" for each in FUNCTIONS.values() for role in ("Role", "ScheduleRole")}
-    assert set(of_type(resources, "AWS::IAM::Role")) == monitor | APPLICATION_ROLES
-    assert not {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"} & {each["Type"] for each in resources.values()}
+    monitor = {f"{each}Role" for each in FUNCTIONS.values()} | {"ScheduleRole"}
+    assert set(of_type(resources, "AWS::IAM::Role")) == monitor
+    assert "AWS::IAM::ManagedPolicy" not in {each["Type"] for each in resources.values()}
     for role in monitor:
         for statement in statements(resources, role):
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             kms = {action for action in actions if action.startswith(("kms:", "*"))}
-            allowed = on_the_topics_key if statement["Resource"] == arn_of("AlertKey") else harmless
+            allowed = on_the_topics_key if statement["Resource"] == ALERT_KEY else harmless
             assert kms <= (allowed | use if role == "HealthProberRole" else allowed)
 
 
@@ -179,7 +212,7 @@ def test_no_function_and_no_schedule_may_change_a_key(resources):
 
 def test_the_topic_has_a_key_of_its_own_that_outlives_the_stack(resources):
     key = resources["AlertKey"]
-    assert (key["DeletionPolicy"], key["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert (key["DeletionPolicy"], key["UpdateReplacePolicy"]) == OUTLIVES
     assert key["Properties"]["EnableKeyRotation"] is True
     assert "MultiRegion" not in key["Properties"]
     assert properties(resources, "AlertTopic")["KmsMasterKeyId"] == arn_of("AlertKey")
@@ -194,20 +227,37 @@ def test_only_the_account_and_its_alarms_may_use_the_topics_key(resources):
     assert alarms["Condition"] == ALARMS_ONLY
 
 
-def test_the_topic_takes_messages_of_the_account_over_tls_only(resources):
+SUBSCRIBERS = {"StringNotEquals": {"aws:PrincipalAccount": ACCOUNT}}
+
+
+def test_the_monitor_alone_publishes_to_the_alert_topic_over_tls(resources):
     policy = properties(resources, "AlertTopicPolicy")
     assert policy["Topics"] == [{"Ref": "AlertTopic"}]
-    account, alarms, tls = policy["PolicyDocument"]["Statement"]
+    account, monitor, subscribers, tls = policy["PolicyDocument"]["Statement"]
     assert (account["Effect"], account["Principal"]) == ("Allow", OWNER)
-    assert {"sns:Publish", "sns:Subscribe", "sns:SetTopicAttributes"} <= set(account["Action"])
-    assert (alarms["Effect"], alarms["Action"], alarms["Condition"]) == ("Allow", "sns:Publish", ALARMS_ONLY)
+    assert {"sns:GetTopicAttributes", "sns:Subscribe", "sns:SetTopicAttributes"} <= set(account["Action"])
+    assert (monitor["Effect"], monitor["Principal"], monitor["Action"]) == ("Deny", "*", "sns:Publish")
+    assert monitor["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": ROLES}}
+    assert (subscribers["Effect"], subscribers["Principal"], subscribers["Action"]) == ("Deny", "*", "sns:Subscribe")
+    assert subscribers["Condition"] == SUBSCRIBERS
     assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "sns:Publish")
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    assert all(each["Resource"] == {"Ref": "AlertTopic"} for each in (account, alarms, tls))
+    assert all(each["Resource"] == {"Ref": "AlertTopic"} for each in policy["PolicyDocument"]["Statement"])
+
+
+def test_a_topic_of_yours_keeps_its_policy_and_comes_with_its_key(resources, source):
+    for made in ("AlertKey", "AlertKeyAlias", "AlertTopic", "AlertTopicPolicy"):
+        assert resources[made]["Condition"] == "OwnAlertTopic"
+    assert source["Conditions"]["OwnAlertTopic"] == {"Fn::Equals": [{"Ref": "ExistingAlertTopicArn"}, ""]}
+    assert source["Outputs"]["AlertTopicArn"]["Value"] == ALERT_TOPIC
+    assert source["Outputs"]["AlertKeyArn"]["Value"] == ALERT_KEY
+    assert properties(resources, "SecurityAlarmTopic")["KmsMasterKeyId"] == ALERT_KEY
 
 
 def test_mail_is_subscribed_if_an_address_is_given(resources, source):
-    assert resources["NotificationEmailSubscription"]["Condition"] == "HasNotificationEmail"
+    for subscription, topic in (("Notification", ALERT_TOPIC), ("SecurityAlarm", {"Ref": "SecurityAlarmTopic"})):
+        assert resources[f"{subscription}EmailSubscription"]["Condition"] == "HasNotificationEmail"
+        assert properties(resources, f"{subscription}EmailSubscription")["TopicArn"] == topic
     assert source["Conditions"]["HasNotificationEmail"] == {
         "Fn::Not": [{"Fn::Equals": [{"Ref": "NotificationEmail"}, ""]}]
     }
@@ -217,13 +267,14 @@ def test_mail_is_subscribed_if_an_address_is_given(resources, source):
 # ---- Findings ledger -------------------------------------------------------------------------------------------------
 
 
-def test_the_ledger_outlives_the_stack_mistakes_and_every_key(resources):
+def test_the_ledger_outlives_the_stack_mistakes_and_every_key(resources, source):
     (name,) = of_type(resources, "AWS::DynamoDB::Table")
     table = resources[name]
     assert name == "FindingsTable"
-    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == OUTLIVES
     made = table["Properties"]
-    assert made["DeletionProtectionEnabled"] is True
+    assert made["DeletionProtectionEnabled"] == {"Fn::If": ["ProtectsLedger", True, False]}
+    assert source["Parameters"]["DeletionProtection"]["Default"] == "true"
     assert made["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     # Encrypted, and with no key that somebody could disable.
     assert made["SSESpecification"] == {"SSEEnabled": True}
@@ -251,7 +302,7 @@ def test_the_ledgers_items_are_found_by_function_and_end_by_their_own_date(resou
 @every_function
 def test_the_schedule_has_its_time_zone_window_retries_and_dead_letter_queue(resources, function, logical_id):
     schedule = properties(resources, f"{logical_id}Daily")
-    assert schedule["Name"] == named_after_the_stack(function)
+    assert "Name" not in schedule  # CloudFormation makes one of the stack's
     assert schedule["ScheduleExpression"] == {"Ref": "ScheduleExpression"}
     assert schedule["ScheduleExpressionTimezone"] == {"Ref": "ScheduleTimezone"}
     assert schedule["FlexibleTimeWindow"] == {
@@ -262,11 +313,18 @@ def test_the_schedule_has_its_time_zone_window_retries_and_dead_letter_queue(res
     }
     assert schedule["Target"] == {
         "Arn": arn_of(logical_id),
-        "RoleArn": arn_of(f"{logical_id}ScheduleRole"),
+        "RoleArn": arn_of("ScheduleRole"),
         "DeadLetterConfig": {"Arn": arn_of("ScheduleDeadLetterQueue")},
         "RetryPolicy": {"MaximumEventAgeInSeconds": 21600, "MaximumRetryAttempts": 30},
     }
-    assert schedule.get("State", "ENABLED") == "ENABLED"
+    assert schedule["State"] == {"Ref": "ScheduleState"}
+
+
+def test_no_schedule_fires_at_once_and_all_can_be_stopped(source):
+    """A rate without a start begins with the deployment, before anybody has confirmed a subscription."""
+    assert source["Parameters"]["ScheduleExpression"]["Default"] == "cron(0 6 * * ? *)"
+    state = source["Parameters"]["ScheduleState"]
+    assert (state["Default"], state["AllowedValues"]) == ("ENABLED", ["ENABLED", "DISABLED"])
 
 
 @every_function
@@ -282,11 +340,32 @@ def test_queues_are_encrypted_and_keep_messages_as_long_as_can_be(resources):
         "ScheduleDeadLetterQueue",
         "FailedRunQueue",
         "KeyEventDeadLetterQueue",
-        *(f"{LISTENERS[each]}EventQueue" for each in LISTENERS),
+        *(f"{FUNCTIONS[each]}EventQueue" for each in LISTENERS),
     }
-    for queue in queues.values():
+    over_tls = {
+        queue["Ref"]
+        for policy in of_type(resources, "AWS::SQS::QueuePolicy").values()
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        for queue in policy["Properties"]["Queues"]
+        if (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "sqs:*")
+        and statement["Resource"] in ("*", arn_of(queue["Ref"]))
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    }
+    for name, queue in queues.items():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
         assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
+        assert name in over_tls
+
+
+def test_only_queues_of_key_events_end_in_the_queue_for_them(resources):
+    allowed = {
+        name: queue["Properties"]["RedriveAllowPolicy"] for name, queue in of_type(resources, "AWS::SQS::Queue").items()
+    }
+    by_queue = allowed.pop("KeyEventDeadLetterQueue")
+    assert all(each == {"redrivePermission": "denyAll"} for each in allowed.values())
+    names = [properties(resources, f"{FUNCTIONS[each]}EventQueue")["QueueName"]["Fn::Sub"] for each in LISTENERS]
+    arn = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:"
+    assert by_queue == {"redrivePermission": "byQueue", "sourceQueueArns": [{"Fn::Sub": arn + name} for name in names]}
 
 
 # ---- Function --------------------------------------------------------------------------------------------------------
@@ -297,57 +376,100 @@ def test_the_function_runs_its_binary_and_logs_json_to_a_group_that_forgets(reso
     made = properties(resources, logical_id)
     assert (made["Runtime"], made["Handler"]) == ("provided.al2023", "bootstrap")
     assert made["Timeout"] == 900
-    assert made["FunctionName"] == named_after_the_stack(function)
+    assert "FunctionName" not in made
     assert made["LoggingConfig"] == {
         "LogFormat": "JSON",
         "ApplicationLogLevel": {"Ref": "LogLevel"},
         "LogGroup": {"Ref": f"{logical_id}Logs"},
     }
-    logs = properties(resources, f"{logical_id}Logs")
-    assert logs["RetentionInDays"] == {"Ref": "LogRetentionDays"}
-    assert logs["LogGroupName"] == {"Fn::Sub": f"/aws/lambda/${{AWS::StackName}}-{function}"}
+    logs = resources[f"{logical_id}Logs"]
+    # Evidence. Without a name of its own, what stays is in nobody's way.
+    assert (logs["DeletionPolicy"], logs["UpdateReplacePolicy"]) == OUTLIVES
+    assert logs["Properties"] == {
+        "RetentionInDays": {"Ref": "LogRetentionDays"},
+        "KmsKeyId": {"Fn::If": ["HasLogKey", {"Ref": "LogKeyArn"}, {"Ref": "AWS::NoValue"}]},
+    }
     declared = source["Resources"][logical_id]
     assert declared["Metadata"] == {"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": function}}
     assert declared["Properties"]["CodeUri"] == f"functions/{function}"
 
 
-@every_function
-def test_concurrency_is_not_reserved_unless_asked_for(resources, source, function, logical_id):
+@every_listener
+def test_the_function_for_key_events_is_the_same_program_in_the_same_role(resources, source, function, logical_id):
+    made, daily = properties(resources, logical_id), properties(resources, FUNCTIONS[function])
+    assert made.pop("Timeout") == 60
+    assert {name: each for name, each in made.items() if name not in ("Code", "Description")} == {
+        name: each for name, each in daily.items() if name not in ("Code", "Description", "Timeout")
+    }
+    declared, of_daily = source["Resources"][logical_id], source["Resources"][FUNCTIONS[function]]
+    assert declared["Metadata"] == of_daily["Metadata"]
+    assert declared["Properties"]["CodeUri"] == of_daily["Properties"]["CodeUri"]
+
+
+@pytest.mark.parametrize("logical_id", EVERY_FUNCTION)
+def test_concurrency_is_not_reserved_unless_asked_for(resources, source, logical_id):
     reserved = properties(resources, logical_id)["ReservedConcurrentExecutions"]
     assert reserved == {"Fn::If": ["ReserveConcurrency", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]}
     assert source["Parameters"]["ReservedConcurrency"]["Default"] == -1
 
 
-@pytest.mark.parametrize(
-    ("function", "settings"),
-    [
-        ("rotation-checker", {"MAX_ROTATION_PERIOD_DAYS": "365", "ROTATION_GRACE_DAYS": "2"}),
-        ("key-age-checker", {"MAX_KEY_AGE_DAYS": "365", "EXPIRY_WARNING_DAYS": "30"}),
-        ("health-prober", {"PROBE_KEYS": "", "REPLICA_REGIONS": ""}),
-        (
-            "usage-anomaly-scorer",
-            {
-                "ANOMALY_THRESHOLD": "0.9",
-                "BASELINE_DAYS": "28",
-                "MAX_DECRYPT_RATIO": "10",
-                "PROBE_KEYS": "",
-                "UNUSED_AFTER_DAYS": "90",
-            },
-        ),
-    ],
-)
-def test_every_setting_is_a_parameter_with_its_default(resources, source, function, settings):
-    variables = dict(properties(resources, FUNCTIONS[function])["Environment"]["Variables"])
-    assert variables.pop("SNS_TOPIC_ARN") == {"Ref": "AlertTopic"}
+SETTINGS = {
+    "ALLOW_EXCLUSION_BY_TAG": "false",
+    "ANOMALY_THRESHOLD": "0.9",
+    "BASELINE_DAYS": "28",
+    "EXCLUDED_KEYS": "",
+    "EXPIRY_WARNING_DAYS": "30",
+    "KMS_QUOTA_SHARE": "0.2",
+    "MAX_DECRYPT_RATIO": "10",
+    "MAX_KEY_AGE_DAYS": "365",
+    "MAX_ROTATION_PERIOD_DAYS": "365",
+    "MONITORED_KEYS": "",
+    "PROBE_KEYS": "",
+    "REMINDER_INTERVAL_DAYS": "7",
+    "REPLICA_REGIONS": "",
+    "RESOLVED_RETENTION_DAYS": "365",
+    "ROTATION_GRACE_DAYS": "2",
+    "UNUSED_AFTER_DAYS": "90",
+}
+
+
+@pytest.mark.parametrize("logical_id", EVERY_FUNCTION)
+def test_every_setting_is_a_parameter_with_its_default(resources, source, logical_id):
+    variables = dict(properties(resources, logical_id)["Environment"]["Variables"])
+    assert variables.pop("SNS_TOPIC_ARN") == ALERT_TOPIC
     assert variables.pop("FINDINGS_TABLE") == {"Ref": "FindingsTable"}
+    assert variables.pop("METRICS_NAMESPACE") == {"Fn::Sub": "KmsCompliance/${AWS::StackName}"}
     defaults = {name: str(source["Parameters"][value["Ref"]]["Default"]) for name, value in variables.items()}
-    assert defaults == settings | {
-        "MONITORED_KEYS": "",
-        "EXCLUDED_KEYS": "",
-        "KMS_QUOTA_SHARE": "0.2",
-        "REMINDER_INTERVAL_DAYS": "7",
-        "RESOLVED_RETENTION_DAYS": "365",
+    assert defaults == SETTINGS
+
+
+# Lambda's limit for all variables of a function, names and values.
+MAX_ENVIRONMENT = 4096
+LONGEST_STACK_NAME = "s" * 60
+
+
+def longest(parameter):
+    """The longest text that a parameter can be."""
+    if "AllowedValues" in parameter:
+        return max(len(str(value)) for value in parameter["AllowedValues"])
+    if parameter["Type"] == "Number":
+        return len(str(parameter["MaxValue"])) + 8  # some decimals
+    return parameter["MaxLength"]
+
+
+@pytest.mark.parametrize("logical_id", EVERY_FUNCTION)
+def test_the_longest_settings_fit_into_the_environment(resources, source, logical_id):
+    share = source["Parameters"]["KmsQuotaShare"] | {"MaxLength": 10}
+    made = {
+        "SNS_TOPIC_ARN": len("arn:aws-us-gov:sns:us-gov-west-1:123456789012:") + 256,
+        "FINDINGS_TABLE": len(f"{LONGEST_STACK_NAME}-FindingsTable-1234567890123"),
+        "METRICS_NAMESPACE": len(f"KmsCompliance/{LONGEST_STACK_NAME}"),
+        "KMS_QUOTA_SHARE": longest(share),
     }
+    total = 0
+    for name, value in properties(resources, logical_id)["Environment"]["Variables"].items():
+        total += len(name) + (made[name] if name in made else longest(source["Parameters"][value["Ref"]]))
+    assert 3000 < total <= MAX_ENVIRONMENT
 
 
 # ---- Parameters ------------------------------------------------------------------------------------------------------
@@ -366,9 +488,31 @@ KEY_ARN = f"arn:aws:kms:us-east-1:123456789012:key/{KEY_ID}"
             ["alias/a b", "alias/a,", ",alias/a", "alias/*", "alias/a;alias/b"],
         ),
         (
+            "ExistingAlertTopicArn",
+            ["", "arn:aws:sns:us-east-1:123456789012:security", "arn:aws-cn:sns:cn-north-1:123456789012:a-b_c"],
+            ["security", "arn:aws:sns:us-east-1:123456789012:security.fifo", "arn:aws:sqs:us-east-1:123456789012:a"],
+        ),
+        (
+            "ExistingAlertKeyArn",
+            ["", KEY_ARN],
+            [KEY_ID, "alias/alerts", KEY_ARN.replace(f"key/{KEY_ID}", "alias/alerts")],
+        ),
+        ("LogKeyArn", ["", KEY_ARN], [KEY_ID, "alias/logs"]),
+        (
+            "CodeSigningConfigArn",
+            ["", "arn:aws:lambda:us-east-1:123456789012:code-signing-config:csc-0123456789abcdef0"],
+            ["csc-0123456789abcdef0"],
+        ),
+        (
             "ScheduleExpression",
-            ["rate(1 day)", "cron(0 6 * * ? *)", "at(2026-11-23T06:00:00)"],
-            ["daily", "", "rate()"],
+            [
+                "rate(1 day)",
+                "rate(12 hours)",
+                "cron(0 6 * * ? *)",
+                "cron(15 10 ? * 6L 2026-2028)",
+                "at(2026-11-23T06:00:00)",
+            ],
+            ["daily", "", "rate()", "rate(0 days)", "rate(1 fortnight)", "cron(0 6 * * *)", "cron()", "at(tomorrow)"],
         ),
         ("ScheduleTimezone", ["UTC", "Europe/Berlin", "Etc/GMT+5"], ["", "Europe Berlin"]),
         (
@@ -408,6 +552,10 @@ def test_text_parameters_take_what_they_should(source, parameter, taken, refused
         ("ScheduleWindowMinutes", 0, 1440),
         ("BaselineDays", 7, 63),
         ("AnomalyThreshold", 0, 1),
+        ("DeniedRequestsThreshold", 0, 1_000_000),
+        ("MinCoveragePercent", 0, 100),
+        ("MaxHoursBetweenRuns", 1, 168),
+        ("ReservedConcurrency", -1, 1000),
         ("UnusedAfterDays", 1, 3650),
         ("MaxDecryptRatio", 1, 1_000_000),
     ],
@@ -433,42 +581,65 @@ def test_every_parameter_is_described_limited_and_in_a_group(source):
 # ---- The whole -------------------------------------------------------------------------------------------------------
 
 
-def test_every_taggable_resource_is_tagged(resources):
-    untaggable = {
-        "AWS::KMS::Alias",
-        "AWS::CloudWatch::Dashboard",
-        "AWS::Lambda::EventInvokeConfig",
-        "AWS::Lambda::EventSourceMapping",  # SAM takes no tags for it
-        "AWS::Logs::MetricFilter",
-        "AWS::SNS::Subscription",
-        "AWS::SNS::TopicPolicy",
-        "AWS::SQS::QueuePolicy",
-        "AWS::Scheduler::Schedule",
+def test_tags_are_the_stacks(source, application):
+    """CloudFormation puts the stack's tags on what takes tags: no resource repeats them."""
+    for each in (source, application, read_template("replicas.yaml")):
+        assert not re.search(r'"Key": "(Application|Environment)"', json.dumps(each["Resources"]))
+        assert "Tags" not in json.dumps(each.get("Globals", {}))
+    config = tomlkit.parse((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+    for section in ("default", "prod", "default-application-keys", "prod-application-keys"):
+        deploy = config[section]["deploy"]["parameters"]
+        tags, parameters = (dict(each.split("=") for each in deploy[what]) for what in ("tags", "parameter_overrides"))
+        assert tags["Environment"] == parameters["Environment"]
+        assert tags["Application"] == parameters.get("ApplicationName", "kms-compliance-monitor")
+
+
+NAMES = {"AlarmName", "AliasName", "DashboardName", "FilterName", "FunctionName", "LogGroupName", "Name", "QueueName"}
+# How long AWS lets a name be.
+LONGEST_NAMES = {
+    "AWS::CloudWatch::Alarm": 255,
+    "AWS::CloudWatch::Dashboard": 255,
+    "AWS::KMS::Alias": 256,
+    "AWS::Logs::MetricFilter": 512,
+    "AWS::SQS::Queue": 80,
+}
+
+
+def names(resources):
+    """The names that the template gives, by the resource's logical ID."""
+    return {
+        logical_id: value["Fn::Sub"]
+        for logical_id, resource in resources.items()
+        for key, value in resource["Properties"].items()
+        if key in NAMES and "Ref" not in value
     }
-    for name, resource in resources.items():
-        if resource["Type"] not in untaggable:
-            tags = {tag["Key"]: tag["Value"] for tag in resource["Properties"]["Tags"]}
-            provisioned = resource.get("Condition") in OF_THE_APPLICATION
-            assert tags["Application"] == ({"Ref": "ApplicationName"} if provisioned else "kms-compliance-monitor"), (
-                name
-            )
-            assert tags["Environment"] == {"Ref": "Environment"}, name
 
 
 def test_it_deploys_in_every_partition_and_twice_in_a_region(resources):
     text = json.dumps(resources)
     assert "arn:aws:" not in text and "us-east-1" not in text
-    named = "AlarmName AliasName DashboardName FilterName FunctionName LogGroupName Name QueueName RoleName TopicName"
-    names = [
-        value
-        for resource in resources.values()
-        for key, value in resource["Properties"].items()
-        if key in named.split()
-    ]
-    own = {name["Fn::Sub"] for name in names if "Ref" not in name}
-    of_the_application = {f"alias/${{ApplicationName}}-${{Environment}}-{key}-key" for key in ("app", "db", "backup")}
-    assert of_the_application < own
-    assert all("${AWS::StackName}" in name for name in own - of_the_application)
+    given = names(resources)
+    assert given and all("${AWS::StackName}" in name for name in given.values())
+    assert len({(resources[logical_id]["Type"], name) for logical_id, name in given.items()}) == len(given)
+
+
+def test_every_name_fits_a_stack_name_of_sixty_characters(resources):
+    """What has no name here gets one of CloudFormation's, which fits."""
+    for logical_id, name in names(resources).items():
+        name = name.replace("${AWS::StackName}", LONGEST_STACK_NAME).replace("${AWS::Region}", "ap-southeast-99")
+        assert "$" not in name and len(name) <= LONGEST_NAMES[resources[logical_id]["Type"]], logical_id
+    for kind in (
+        "Events::Rule",
+        "IAM::Role",
+        "Lambda::Function",
+        "Logs::LogGroup",
+        "Scheduler::Schedule",
+        "SNS::Topic",
+    ):
+        assert (
+            of_type(resources, f"AWS::{kind}")
+            and not of_type(resources, f"AWS::{kind}").keys() & names(resources).keys()
+        )
 
 
 def test_samconfig_builds_fresh_and_keeps_dev_and_prod_apart():

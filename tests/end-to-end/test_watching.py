@@ -6,19 +6,67 @@ import re
 import pytest
 
 import fleet
-import key_events
-from local_aws import ROOT, functions, read_template
-from template import ALARMS, ALARMS_ONLY, OWNER, of_type, properties
+from local_aws import ROOT, functions, listeners, read_template
+from metric_math import Expression, state
+from template import ACCOUNT, ALARMS, ALARMS_ONLY, OWNER, of_type, properties
 
 FUNCTIONS = functions(read_template())
+LISTENERS = listeners(read_template())
+# What each alarm with math watches. Of a function's own metrics, those of daily runs have the dimension Function alone.
+OWN = {"Fn::Sub": "KmsCompliance/${AWS::StackName}"}
+EVERY = [*FUNCTIONS.values(), *LISTENERS.values()]
 QUEUES = ("ScheduleDeadLetterQueue", "FailedRunQueue", "KeyEventDeadLetterQueue")
-LISTENERS = {function: FUNCTIONS[function] for function in key_events.RULES}
+EVENT_QUEUES = [f"{FUNCTIONS[each]}EventQueue" for each in LISTENERS]
+RULES = [f"{FUNCTIONS[each]}{rule}" for each in LISTENERS for rule in ("ApiCallRule", "KeyEventRule")]
+RULES.append("HealthProberKeyStores")
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
+
+
+def of_lambda(name, logical_ids):
+    return [("AWS/Lambda", name, {"FunctionName": {"Ref": each}}, "Sum") for each in logical_ids]
+
+
+def of_queues(name, queues, statistic):
+    return [("AWS/SQS", name, {"QueueName": {"Fn::GetAtt": [each, "QueueName"]}}, statistic) for each in queues]
+
+
+def of_runs(name, statistic):
+    return [(OWN, name, {"Function": function}, statistic) for function in FUNCTIONS]
+
+
+YOURS = {"Fn::Select": [5, {"Fn::Split": [":", {"Ref": "ExistingAlertTopicArn"}]}]}
+TOPICS = [
+    {"Fn::If": ["OwnAlertTopic", {"Fn::GetAtt": ["AlertTopic", "TopicName"]}, YOURS]},
+    {"Fn::GetAtt": ["SecurityAlarmTopic", "TopicName"]},
+    {"Fn::GetAtt": ["OperationsTopic", "TopicName"]},
+]
+WATCHED = {
+    "FunctionErrors": of_lambda("Errors", EVERY),
+    "FunctionDelays": [
+        *of_lambda("Throttles", EVERY),
+        *of_queues("ApproximateAgeOfOldestMessage", EVENT_QUEUES, "Maximum"),
+    ],
+    "LostRuns": [
+        *of_lambda("AsyncEventsDropped", FUNCTIONS.values()),
+        *of_lambda("DestinationDeliveryFailures", FUNCTIONS.values()),
+    ],
+    "LostMessages": [
+        *(("AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": {"Ref": rule}}, "Sum") for rule in RULES),
+        *(("AWS/SNS", "NumberOfNotificationsFailed", {"TopicName": topic}, "Sum") for topic in TOPICS),
+    ],
+    "FailureQueues": [
+        *of_queues("NumberOfMessagesSent", QUEUES, "Sum"),
+        *of_queues("ApproximateNumberOfMessagesVisible", QUEUES[2:], "Maximum"),
+    ],
+    "Coverage": of_runs("CoveragePercent", "Minimum"),
+    "AlertsHeldBack": of_runs("AlertsHeldBack", "Maximum"),
+}
 
 
 def emitted():
     """The metrics of a run and those of a control, as the functions' code names them."""
-    code = (ROOT / "shared/src/metrics.rs").read_text(encoding="utf-8")
+    (path,) = ROOT.glob("shared/**/metrics.rs")
+    code = path.read_text(encoding="utf-8")
     run, controls = (
         set(re.findall(r'\("(\w+)", "(?:Count|Percent|Milliseconds)"', part))
         for part in code.split("let of_controls")[:2]
@@ -34,16 +82,18 @@ def test_the_operations_topic_does_not_depend_on_a_key(resources):
     assert "KmsMasterKeyId" not in properties(resources, "OperationsTopic")
 
 
-def test_alarms_alone_publish_to_the_operations_topic_over_tls(resources):
+def test_alarms_alone_publish_to_the_topics_of_alarms_over_tls(resources):
     policy = properties(resources, "OperationsTopicPolicy")
-    assert policy["Topics"] == [{"Ref": "OperationsTopic"}]
-    account, alarms, others, tls = policy["PolicyDocument"]["Statement"]
+    assert policy["Topics"] == [{"Ref": "OperationsTopic"}, {"Ref": "SecurityAlarmTopic"}]
+    account, alarms, others, subscribers, tls = policy["PolicyDocument"]["Statement"]
     assert (account["Effect"], account["Principal"]) == ("Allow", OWNER)
     assert "sns:Publish" not in account["Action"] and "sns:Subscribe" in account["Action"]
     assert (alarms["Effect"], alarms["Principal"]) == ("Allow", {"Service": "cloudwatch.amazonaws.com"})
     assert (alarms["Action"], alarms["Condition"]) == ("sns:Publish", ALARMS_ONLY)
     assert (others["Effect"], others["Principal"], others["Action"]) == ("Deny", "*", "sns:Publish")
     assert others["Condition"] == {"ArnNotLike": {"aws:SourceArn": ALARMS}}
+    assert (subscribers["Effect"], subscribers["Principal"], subscribers["Action"]) == ("Deny", "*", "sns:Subscribe")
+    assert subscribers["Condition"] == {"StringNotEquals": {"aws:PrincipalAccount": ACCOUNT}}
     assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "sns:Publish")
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
@@ -58,92 +108,156 @@ def test_mail_is_subscribed_to_it_if_an_address_is_given(resources, source):
 # ---- Alarms ----------------------------------------------------------------------------------------------------------
 
 
-def watching(resources, logical_id):
-    """An alarm to the operations topic."""
-    alarm = resources[logical_id]
-    assert alarm["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in alarm
-    assert alarm["Properties"]["AlarmActions"] == [{"Ref": "OperationsTopic"}]
-    assert alarm["Properties"].get("ActionsEnabled", True) is True
-    return alarm["Properties"]
+def metric(made):
+    dimensions = {each["Name"]: each["Value"] for each in made["Dimensions"]}
+    return made["Namespace"], made["MetricName"], dimensions
 
 
-def metric(alarm):
-    dimensions = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
-    return alarm["Namespace"], alarm["MetricName"], dimensions, alarm["Statistic"]
+def metrics(alarm):
+    """The metrics of an alarm with math, by their IDs."""
+    return {
+        each["Id"]: (*metric(each["MetricStat"]["Metric"]), each["MetricStat"]["Stat"])
+        for each in alarm["Metrics"]
+        if "MetricStat" in each
+    }
 
 
-def test_every_alarm_is_to_the_right_topic(resources):
+def test_there_are_as_few_alarms_as_tell_it(resources):
+    """Seventeen there were once, which watched less."""
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
-    operations = {f"{each}{what}" for each in FUNCTIONS.values() for what in ("Errors", "Coverage", "Silence")}
-    operations |= {f"{each}Depth" for each in QUEUES} | {f"{each}EventQueueAge" for each in LISTENERS.values()}
+    silence = {f"{logical_id}Silence" for logical_id in FUNCTIONS.values()}
+    assert alarms.keys() == WATCHED.keys() | silence | {"DeniedKmsRequestsAlarm"}
+    assert len(WATCHED.keys() | silence) == 11
     for name, alarm in alarms.items():
-        topic = "OperationsTopic" if name in operations else "AlertTopic"
+        topic = "SecurityAlarmTopic" if name == "DeniedKmsRequestsAlarm" else "OperationsTopic"
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": topic}], name
-    names = [json.dumps(alarm["Properties"]["AlarmName"]) for alarm in alarms.values()]
-    assert len(names) == len(set(names))
+        assert alarm["Properties"].get("ActionsEnabled", True) is True
+
+
+@pytest.mark.parametrize(("name", "watched"), WATCHED.items(), ids=WATCHED)
+def test_an_alarm_with_math_watches_these_metrics_and_no_more_than_it_may(resources, source, name, watched):
+    assert resources[name]["Condition"] == "MetricMath"
+    assert source["Conditions"]["MetricMath"] == {"Fn::Equals": [{"Ref": "MetricMathAlarms"}, "true"]}
+    assert source["Parameters"]["MetricMathAlarms"]["Default"] == "true"
+    made = properties(resources, name)
+    assert list(metrics(made).values()) == watched
+    assert len(watched) <= 10  # CloudWatch's limit
+    (_,) = {each["MetricStat"]["Period"] for each in made["Metrics"] if "MetricStat" in each}
+    assert [each["ReturnData"] for each in made["Metrics"] if "MetricStat" in each] == [False] * len(watched)
+    # What an alarm on one metric has, one with math must not.
+    assert not {"MetricName", "Namespace", "Dimensions", "Statistic", "Period"} & made.keys()
+
+
+NOTHING = [None] * 12
+
+
+def with_failure(alarm, failing, values):
+    """The series of an alarm: nothing happens, but for one metric."""
+    return {each: values if each == failing else NOTHING for each in metrics(alarm)}
+
+
+@pytest.mark.parametrize("name", ["FunctionErrors", "FunctionDelays", "LostRuns", "LostMessages", "FailureQueues"])
+def test_every_failure_alarms_alone_and_what_is_well_does_not(resources, name):
+    alarm = properties(resources, name)
+    assert state(alarm, with_failure(alarm, None, None)) == "OK"
+    for failing, (_, what, _, _) in metrics(alarm).items():
+        well, ill = {
+            "ApproximateAgeOfOldestMessage": ([3600] * 12, [*[600] * 11, 3601]),
+            # A queue that SQS holds for inactive has no datapoints: the first message comes out of nothing.
+            "ApproximateNumberOfMessagesVisible": ([2] * 12, [*NOTHING[:11], 1]),
+        }.get(what, ([0] * 12, [*[0] * 11, 1]))
+        assert state(alarm, with_failure(alarm, failing, well)) == "OK", what
+        assert state(alarm, with_failure(alarm, failing, ill)) == "ALARM", what
+
+
+def test_what_lies_in_a_queue_does_not_hide_what_arrives(resources):
+    """SQS counts nothing as sent that it moves to a dead-letter queue itself: growth tells."""
+    alarm = properties(resources, "FailureQueues")
+    (growing,) = [each for each, (_, what, _, _) in metrics(alarm).items() if what.startswith("Approximate")]
+
+    def after(*depths):
+        series = with_failure(alarm, growing, [*depths])
+        return state(alarm, {each: values[: len(depths)] for each, values in series.items()})
+
+    assert after(1, 1, 1, 1, 1, 1) == "OK"  # told when it came
+    assert after(1, 1, 1, 1, 1, 2) == "ALARM"
+    assert after(1, 1, 2, 2, 2, 2) == "OK"
+    assert after(3, 3, 3, 3, 0, 0) == "OK"  # somebody took them
+    assert after(3, 3, 3, 0, 0, 1) == "ALARM"
+    assert after(3, 3, None, None, 3, 3) == "OK"  # CloudWatch missed some
+    # It comes back by itself, and tells that too.
+    assert alarm["OKActions"] == [{"Ref": "OperationsTopic"}]
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ((100, 100, 100, 100), "OK"),
+        ((99, 100, 100, 100), "OK"),
+        ((98.9, 100, 100, 100), "ALARM"),
+        ((100, 100, 100, 0), "ALARM"),
+        ((None, None, None, 50), "ALARM"),
+        # Between two runs it stays as it was.
+        ((None, None, None, None), None),
+    ],
+)
+def test_a_run_that_could_not_judge_every_key_alarms(resources, source, last, told):
+    alarm, least = properties(resources, "Coverage"), source["Parameters"]["MinCoveragePercent"]
+    assert alarm["Threshold"] == {"Ref": "MinCoveragePercent"}
+    assert (least["Default"], least["MinValue"], least["MaxValue"]) == (99, 0, 100)
+    series = {each: [None, value] for each, value in zip(metrics(alarm), last, strict=True)}
+    assert state(alarm, series, threshold=least["Default"]) == told
+
+
+def test_alerts_that_nobody_would_hear_alarm(resources):
+    alarm = properties(resources, "AlertsHeldBack")
+    for held_back in metrics(alarm):
+        assert state(alarm, {each: [0, 3 if each == held_back else 0] for each in metrics(alarm)}) == "ALARM"
+    assert state(alarm, {each: [3, 0] for each in metrics(alarm)}) == "OK"
+    assert state(alarm, {each: [3, None] for each in metrics(alarm)}) is None
 
 
 @every_function
-def test_a_function_that_fails_alarms(resources, function, logical_id):
-    alarm = watching(resources, f"{logical_id}Errors")
-    assert metric(alarm) == ("AWS/Lambda", "Errors", {"FunctionName": {"Ref": logical_id}}, "Sum")
-    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
-    assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "notBreaching")
-
-
-@pytest.mark.parametrize("queue", QUEUES)
-def test_a_message_in_a_queue_of_failures_alarms(resources, queue):
-    alarm = watching(resources, f"{queue}Depth")
-    name = {"Fn::GetAtt": [queue, "QueueName"]}
-    assert metric(alarm) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": name}, "Maximum")
-    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
-    assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "notBreaching")
-
-
-@pytest.mark.parametrize("logical_id", LISTENERS.values(), ids=LISTENERS)
-def test_key_events_that_wait_for_an_hour_alarm(resources, logical_id):
-    queue = f"{logical_id}EventQueue"
-    alarm = watching(resources, f"{queue}Age")
-    name = {"Fn::GetAtt": [queue, "QueueName"]}
-    assert metric(alarm) == ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": name}, "Maximum")
-    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 3600)
-    assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "notBreaching")
-
-
-@every_function
-def test_a_run_that_could_not_judge_every_key_alarms(resources, function, logical_id):
-    alarm = watching(resources, f"{logical_id}Coverage")
-    assert metric(alarm) == ("KmsCompliance", "CoveragePercent", {"Function": function}, "Minimum")
-    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 100)
-    assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "ignore")
-
-
-@every_function
-def test_no_run_for_26_hours_alarms(resources, source, function, logical_id):
-    alarm = watching(resources, f"{logical_id}Silence")
-    # What Scheduler hands to the function, and not what comes of key events.
-    assert metric(alarm) == ("AWS/Lambda", "AsyncEventsReceived", {"FunctionName": {"Ref": logical_id}}, "Sum")
-    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
-    assert alarm["EvaluationPeriods"] == alarm["DatapointsToAlarm"] == {"Ref": "MaxHoursBetweenRuns"}
-    assert (alarm["Period"], alarm["TreatMissingData"]) == (3600, "breaching")
+def test_no_run_for_26_hours_is_told_and_nothing_before_the_first(resources, source, function, logical_id):
+    declared = resources[f"{logical_id}Silence"]
+    assert "Condition" not in declared
+    alarm = declared["Properties"]
+    # What a daily run leaves at its end, and no run on key events.
+    assert metric(alarm) == (OWN, "KeysListed", {"Function": function})
+    assert (alarm["Statistic"], alarm["Period"]) == ("SampleCount", 3600)
+    assert alarm["EvaluationPeriods"] == {"Ref": "MaxHoursBetweenRuns"}
     hours = source["Parameters"]["MaxHoursBetweenRuns"]
     # With periods of an hour CloudWatch looks back seven days at most.
     assert (hours["Default"], hours["MinValue"], hours["MaxValue"]) == (26, 1, 7 * 24)
+    # An alarm begins as INSUFFICIENT_DATA and tells what it becomes.
+    assert alarm["InsufficientDataActions"] == [{"Ref": "OperationsTopic"}]
+
+    def after(*runs):
+        return state(alarm, {"runs": [*[None] * 40, *runs]}, evaluation_periods=hours["Default"])
+
+    assert after(None) == "INSUFFICIENT_DATA"
+    assert after(1) == after(1, *[None] * 25) == "OK"
+    assert after(2, None, None) == "OK"
+    assert after(1, *[None] * 26) == "INSUFFICIENT_DATA"
+
+
+# Written by the functions once they know of subscriptions that nobody confirmed.
+NOT_YET = {"AlertsHeldBack"}
 
 
 def test_alarms_watch_metrics_that_are_emitted(resources):
     run, _ = emitted()
-    own = [
-        metric(alarm["Properties"])
-        for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
-        if alarm["Properties"].get("Namespace") == "KmsCompliance"
-    ]
-    assert len(own) == len(FUNCTIONS)
-    for _, name, dimensions, _ in own:
-        assert name in run and dimensions["Function"] in FUNCTIONS and len(dimensions) == 1
+    own = [each for name in ("Coverage", "AlertsHeldBack") for each in metrics(properties(resources, name)).values()]
+    own += [metric(properties(resources, f"{logical_id}Silence")) for logical_id in FUNCTIONS.values()]
+    assert len(own) == 3 * len(FUNCTIONS)
+    for _, name, dimensions, *_ in own:
+        assert name in run | NOT_YET and dimensions["Function"] in FUNCTIONS and len(dimensions) == 1
 
 
 # ---- Unauthorized use ------------------------------------------------------------------------------------------------
+
+
+ISSUER = "$.userIdentity.sessionContext.sessionIssuer.userName"
 
 
 def test_denied_requests_are_counted_in_the_trails_log_group(resources, source):
@@ -151,9 +265,12 @@ def test_denied_requests_are_counted_in_the_trails_log_group(resources, source):
     assert metric_filter["Condition"] == "HasCloudTrailLogGroup"
     made = metric_filter["Properties"]
     assert made["LogGroupName"] == {"Ref": "CloudTrailLogGroupName"}
-    assert " ".join(made["FilterPattern"].split()) == (
-        '{ ($.eventSource = "kms.amazonaws.com") && '
-        '(($.errorCode = "AccessDenied") || ($.errorCode = "AccessDeniedException")) }'
+    others = " && ".join(f'({ISSUER} != "${{{logical_id}Role}}")' for logical_id in FUNCTIONS.values())
+    assert " ".join(made["FilterPattern"]["Fn::Sub"].split()) == (
+        '{ ($.eventSource = "kms.amazonaws.com") && ($.awsRegion = "${AWS::Region}") && '
+        '($.recipientAccountId = "${AWS::AccountId}") && '
+        '(($.errorCode = "AccessDenied") || ($.errorCode = "AccessDeniedException")) && '
+        f"(({ISSUER} NOT EXISTS) || ({others})) }}"
     )
     (count,) = made["MetricTransformations"]
     assert (count["MetricValue"], count["DefaultValue"]) == ("1", 0)
@@ -161,77 +278,147 @@ def test_denied_requests_are_counted_in_the_trails_log_group(resources, source):
     assert alarm["Condition"] == "HasCloudTrailLogGroup"
     watched = alarm["Properties"]
     assert (watched["Namespace"], watched["MetricName"]) == (count["MetricNamespace"], count["MetricName"])
-    assert (watched["Statistic"], watched["ComparisonOperator"], watched["Threshold"]) == (
-        "Sum",
-        "GreaterThanThreshold",
-        0,
-    )
-    assert watched["AlarmActions"] == [{"Ref": "AlertTopic"}]
+    assert (watched["Statistic"], watched["ComparisonOperator"]) == ("Sum", "GreaterThanThreshold")
+    assert watched["Threshold"] == {"Ref": "DeniedRequestsThreshold"}
+    assert watched["Period"] == {"Ref": "DeniedRequestsPeriodSeconds"}
+    defaults = [source["Parameters"][f"DeniedRequests{each}"]["Default"] for each in ("Threshold", "PeriodSeconds")]
+    assert defaults == [0, 300]
     assert source["Parameters"]["CloudTrailLogGroupName"]["Default"] == ""
+
+
+def test_the_pattern_fits_with_the_longest_names_of_roles(resources):
+    pattern = re.sub(r"\$\{\w+Role\}", "r" * 64, properties(resources, "DeniedKmsRequests")["FilterPattern"]["Fn::Sub"])
+    pattern = pattern.replace("${AWS::Region}", "ap-southeast-99").replace("${AWS::AccountId}", "123456789012")
+    assert "${" not in pattern and len(pattern) <= 1024  # CloudWatch Logs' limit
+
+
+def record(error="AccessDenied", region="us-east-1", account="123456789012", role=None):
+    identity = {"sessionContext": {"sessionIssuer": {"userName": role}}} if role else {"userName": "alice"}
+    return {
+        "eventSource": "kms.amazonaws.com",
+        "errorCode": error,
+        "awsRegion": region,
+        "recipientAccountId": account,
+        "userIdentity": identity,
+    }
+
+
+@pytest.mark.parametrize(
+    ("event", "counted"),
+    [
+        (record(), True),
+        (record(error="AccessDeniedException"), True),
+        (record(role="an-application"), True),
+        (record(role="HealthProberRole"), False),
+        (record(role="RotationCheckerRole"), False),
+        (record(error="ThrottlingException"), False),
+        (record(region="eu-west-1"), False),
+        (record(account="999999999999"), False),
+        (record() | {"eventSource": "s3.amazonaws.com"}, False),
+    ],
+)
+def test_the_pattern_counts_what_others_were_denied_here(resources, event, counted):
+    pattern = properties(resources, "DeniedKmsRequests")["FilterPattern"]["Fn::Sub"]
+    pattern = pattern.replace("${AWS::Region}", "us-east-1").replace("${AWS::AccountId}", "123456789012")
+    pattern = re.sub(r"\$\{(\w+Role)\}", r"\1", pattern)
+
+    def selected(match):
+        value = event
+        for name in match["path"].split(".")[1:]:
+            value = value.get(name, {})
+        # A comparison with a field that is not there is false, whichever it is.
+        there = isinstance(value, str)
+        if match["test"] == "NOT EXISTS":
+            return str(not there)
+        return str(there and (value == match["value"]) == (match["test"] == "="))
+
+    term = r'\((?P<path>\$[\w.]+) (?P<test>=|!=|NOT EXISTS)(?: "(?P<value>[^"]*)")?\)'
+    formula, terms = re.subn(term, selected, pattern.strip("{} \n"))
+    assert terms == 10 and re.fullmatch(r"[()\s&|]*((True|False)[()\s&|]*)+", formula)
+    assert eval(formula.replace("&&", "and").replace("||", "or").replace("\n", " ")) is counted
 
 
 # ---- Dashboard -------------------------------------------------------------------------------------------------------
 
 
 def dashboard(resources):
+    """The dashboard's body, as the template has it: with the variables that CloudFormation fills in."""
     return json.loads(properties(resources, "Dashboard")["DashboardBody"]["Fn::Sub"])
 
 
-def widgets(resources):
-    """The graphs by title: the metrics in them, as name and dimensions, and the expressions."""
-    graphs = {}
-    for widget in dashboard(resources)["widgets"]:
+SEARCH = re.compile(
+    r"""SEARCH\('\{"(?P<namespace>[^"]+)",(?P<dimensions>[A-Za-z,]+)\} MetricName="(?P<metric>\w+)"', """
+    r"""'(?P<statistic>\w+)', (?P<period>\d+)\)"""
+)
+
+
+def searches(body):
+    """What a dashboard looks for, by the title of the graph: namespace, dimensions, metric."""
+    found = {}
+    for widget in body["widgets"]:
         if widget["type"] == "metric":
             made = widget["properties"]
-            assert made["region"] == "${AWS::Region}"
-            plain = [[part for part in each if isinstance(part, str)] for each in made["metrics"]]
-            assert all(each[0] == "KmsCompliance" for each in plain if each)
-            metrics = [(each[1], dict(zip(each[2::2], each[3::2], strict=True))) for each in plain if each]
-            options = [each[-1] for each in made["metrics"] if isinstance(each[-1], dict)]
-            graphs[made["title"]] = metrics, [each["expression"] for each in options if "expression" in each]
-    return graphs
+            expressions = [row[0]["expression"] for row in made["metrics"] if row[0]["expression"].startswith("SEARCH")]
+            assert expressions and all(len(row) == 1 for row in made["metrics"])
+            matches = [SEARCH.fullmatch(each) for each in expressions]
+            found[made["title"]] = {(each["namespace"], each["dimensions"], each["metric"]) for each in matches}
+    return found
 
 
 def test_every_metric_on_the_dashboard_is_emitted(resources):
     run, controls = emitted()
-    shown, of_the_prober = set(), {"ProbeLatency"}
     assert "ProbeLatency" in (ROOT / "functions/health-prober/src/lib.rs").read_text(encoding="utf-8")
-    for metrics, _ in widgets(resources).values():
-        for name, dimensions in metrics:
-            shown.add(name)
-            function = dimensions["Function"]
-            if "Control" in dimensions:
-                assert name in controls and dimensions["Control"] in fleet.CONTROLS[function]
-            else:
-                assert name in (of_the_prober if function == "health-prober" else set()) | run
-                assert function in FUNCTIONS and len(dimensions) == 1
-    assert shown >= {"CoveragePercent", "NonCompliant", "InsufficientData", "RunDuration", "KmsThrottles"}
-    assert shown >= {"AlertsPublished", "KeysListed"}
+    known = {("Function", name) for name in run | {"ProbeLatency"}} | {("Function,Control", name) for name in controls}
+    looked_for = set().union(*searches(dashboard(resources)).values())
+    assert {each[0] for each in looked_for} == {OWN["Fn::Sub"]}
+    assert {each[1:] for each in looked_for} <= known
+    names = {each[2] for each in looked_for}
+    assert names >= {"CoveragePercent", "NonCompliant", "InsufficientData", "RunDuration", "KmsThrottles"}
+    assert names >= {"AlertsPublished", "KeysListed"}
 
 
-def test_the_dashboard_shows_every_function_and_every_control(resources):
-    for metrics, _ in widgets(resources).values():
-        of_controls = {each[1]["Control"] for each in metrics if "Control" in each[1]}
-        if of_controls:
-            assert of_controls == {control for controls in fleet.CONTROLS.values() for control in controls}
-        latency = {each[0] for each in metrics} == {"ProbeLatency"}
-        assert {each[1]["Function"] for each in metrics} == ({"health-prober"} if latency else set(FUNCTIONS))
+def test_a_new_function_or_control_needs_no_line_on_the_dashboard(resources):
+    text = json.dumps([widget for widget in dashboard(resources)["widgets"] if widget["type"] == "metric"])
+    known = {*fleet.CONTROLS, *(control for controls in fleet.CONTROLS.values() for control in controls)}
+    assert len(known) > 15 and not [name for name in known if name in text]
+    assert all(each["properties"]["region"] == "${AWS::Region}" for each in json.loads(text))
 
 
 def test_the_dashboard_computes_the_age_of_each_functions_last_run(resources):
-    metrics, expressions = widgets(resources)["Hours since the last run"]
-    assert [name for name, _ in metrics] == ["KeysListed"] * len(FUNCTIONS)
-    assert expressions == [
-        f"(EPOCH(m{i}) - FILL(IF(m{i}, EPOCH(m{i})), REPEAT)) / 3600" for i in range(1, len(FUNCTIONS) + 1)
-    ]
+    widget = dashboard(resources)["widgets"][0]["properties"]
+    assert widget["title"] == "Hours since the last run" and widget["period"] == 3600
+    rows = {row[0]["id"]: row[0] for row in widget["metrics"]}
+    assert [name for name, row in rows.items() if row.get("visible", True)] == ["age"]
+    runs = SEARCH.fullmatch(rows["runs"]["expression"])
+    assert (runs["metric"], runs["statistic"], runs["period"]) == ("KeysListed", "SampleCount", "3600")
+    assert rows["hour"]["expression"] == "EPOCH(TIME_SERIES(0))"
+    assert rows["age"]["expression"] == "(hour - FILL(runs * 0 + hour, REPEAT)) / 3600"
+
+
+def test_the_age_is_computed_for_each_function_by_itself(resources):
+    rows = {row[0]["id"]: row[0]["expression"] for row in dashboard(resources)["widgets"][0]["properties"]["metrics"]}
+    hour = Expression(rows["hour"], period=3600).over({"runs": NOTHING})
+    ran_once, ran_twice, never = [*NOTHING[:5], 1, *NOTHING[:6]], [1, *NOTHING[:8], 2, None, None], NOTHING
+    ages = Expression(rows["age"], period=3600).over({"runs": (ran_once, ran_twice, never), "hour": hour})
+    assert [each[-1] for each in ages] == [6, 2, None]
+    assert ages[0][4:8] == [None, 0, 1, 2]
+
+
+def test_the_dashboard_is_made_unless_it_is_not_wanted(resources, source):
+    assert resources["Dashboard"]["Condition"] == source["Outputs"]["DashboardName"]["Condition"] == "HasDashboard"
+    assert source["Conditions"]["HasDashboard"] == {"Fn::Equals": [{"Ref": "CreateDashboard"}, "true"]}
+    assert source["Parameters"]["CreateDashboard"]["Default"] == "true"
 
 
 def test_the_dashboard_shows_every_alarm_that_watches_the_monitor(resources):
     (widget,) = [each for each in dashboard(resources)["widgets"] if each["type"] == "alarm"]
-    shown = {re.fullmatch(r"\$\{(\w+)\.Arn\}", each)[1] for each in widget["properties"]["alarms"]}
-    alarms = of_type(resources, "AWS::CloudWatch::Alarm").items()
-    assert shown == {
-        name for name, alarm in alarms if alarm["Properties"]["AlarmActions"] == [{"Ref": "OperationsTopic"}]
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm").values()
+    # By name: an alarm that a condition leaves out has no ARN.
+    arn = "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:"
+    assert set(widget["properties"]["alarms"]) == {
+        arn + alarm["Properties"]["AlarmName"]["Fn::Sub"]
+        for alarm in alarms
+        if alarm["Properties"]["AlarmActions"] == [{"Ref": "OperationsTopic"}]
     }
-    for variable in re.findall(r"\$\{([^}]+)\}", properties(resources, "Dashboard")["DashboardBody"]["Fn::Sub"]):
-        assert variable == "AWS::Region" or variable.partition(".")[0] in resources
+    variables = re.findall(r"\$\{([^}]+)\}", json.dumps(dashboard(resources)))
+    assert set(variables) == {"AWS::AccountId", "AWS::Partition", "AWS::Region", "AWS::StackName"}

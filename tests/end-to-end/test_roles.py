@@ -1,0 +1,293 @@
+"""Each role walked through its job, and through what is not its job, by an evaluator that others keep: MiniStack's.
+
+Nothing is deployed: these are the templates' policies, with their parameters filled in. `aws:PrincipalArn` is a role's
+own ARN, as on AWS.
+"""
+
+import json
+
+import pytest
+from ministack.core.iam_evaluator import (
+    EvalContext,
+    combine_resource_policy,
+    evaluate,
+    evaluate_trust_policy,
+    parse_policy_document,
+)
+
+from local_aws import ROOT, functions, read_template
+from render import ACCOUNT, REGION, Rendered
+
+SERVICE_ROLE, MONITORING_ROLE = (f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("backup-service", "rds-monitoring"))
+SSO = f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/sso.amazonaws.com/eu-west-1/AWSReservedSSO_Databases_0123456789abcdef"
+NAMED_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/named"
+A_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/payments"
+REPLICA = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/mrk-0123456789abcdef0123456789abcdef"
+FUNCTIONS = functions(read_template())
+
+
+@pytest.fixture(scope="module")
+def monitor(source, resources):
+    return Rendered(source, resources, ProbeByTag="true", ProbeKeys=NAMED_KEY)
+
+
+@pytest.fixture(scope="module")
+def keys(application):
+    return Rendered(
+        application,
+        application["Resources"],
+        ApplicationName="shop",
+        Environment="prod",
+        AdminPrincipalArns=SSO.replace("0123456789abcdef", "*"),
+        BackupServiceRoleArn=SERVICE_ROLE,
+        MonitoringRoleArn=MONITORING_ROLE,
+    )
+
+
+def decision(stack, role, action, resource, resource_policy=None, **keys):
+    """Allowed? Condition keys are given with `_` for `:`, or in a dictionary `more`."""
+    keys |= keys.pop("more", {})
+    context = EvalContext(
+        principal_arn=stack.arn(role),
+        principal_type="AssumedRole",
+        principal_account=ACCOUNT,
+        action=action,
+        resource_arn=resource,
+        region=REGION,
+        secure_transport=True,
+        service_context={name.replace("_", ":", 1).lower(): value for name, value in keys.items()},
+    )
+    policies = [parse_policy_document(each["PolicyDocument"]) for each in stack.resources[role]["Policies"]]
+    result = evaluate(context, policies)
+    if resource_policy:
+        result = combine_resource_policy(result, context, resource_policy, ACCOUNT, required=action.startswith("kms:"))
+    return result.decision == "Allow"
+
+
+# ---- The monitor -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
+def test_a_function_may_do_its_job(monitor, function, logical_id):
+    role, calls = f"{logical_id}Role", json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[function]
+    for call in calls["kms"]:
+        context = {"kms:EncryptionContext:purpose": "kms-compliance-probe"} if call in ("Encrypt", "Decrypt") else {}
+        tag = {"aws:ResourceTag/kms-compliance/probe": "true"}
+        assert decision(monitor, role, f"kms:{call}", A_KEY, more=context | tag), call
+    for call in calls.get("cloudwatch", []):
+        assert decision(monitor, role, f"cloudwatch:{call}", "*")
+    partition = {"dynamodb:LeadingKeys": [f"{ACCOUNT}#{REGION}#{function}"]}
+    for call in calls["dynamodb"]:
+        assert decision(monitor, role, f"dynamodb:{call}", monitor.arn("FindingsTable"), more=partition)
+    for call in ("GetTopicAttributes", "Publish"):
+        assert decision(monitor, role, f"sns:{call}", monitor.arn("AlertTopic"))
+    for call in ("GenerateDataKey", "Decrypt"):
+        for suffix in ("", ".cn"):
+            via = f"sns.{REGION}.amazonaws.com{suffix}"
+            assert decision(monitor, role, f"kms:{call}", monitor.arn("AlertKey"), kms_ViaService=via)
+    log = monitor.arn(f"{logical_id}Logs").removesuffix("*") + "log-stream:2026"
+    for call in ("CreateLogStream", "PutLogEvents"):
+        assert decision(monitor, role, f"logs:{call}", log)
+    assert decision(monitor, role, "sqs:SendMessage", monitor.arn("FailedRunQueue"))
+
+
+@pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
+def test_a_function_may_do_nothing_else(monitor, function, logical_id):
+    role = f"{logical_id}Role"
+    tag = {"aws:ResourceTag/kms-compliance/probe": "true"}
+    refused = [
+        *((f"kms:{call}", A_KEY, tag) for call in ("DisableKey", "ScheduleKeyDeletion", "PutKeyPolicy", "CreateGrant")),
+        *((f"kms:{call}", A_KEY, tag) for call in ("EnableKeyRotation", "RotateKeyOnDemand", "TagResource")),
+        *((f"kms:{call}", A_KEY, tag) for call in ("GenerateDataKey", "ReEncryptFrom", "Decrypt")),
+        ("kms:Decrypt", A_KEY, {"kms:EncryptionContext:purpose": "kms-compliance-probe"}),
+        ("kms:Decrypt", monitor.arn("AlertKey"), {}),
+        ("kms:DescribeKey", A_KEY.replace(ACCOUNT, "999999999999"), {}),
+        ("dynamodb:Query", monitor.arn("FindingsTable"), {"dynamodb:LeadingKeys": [f"{ACCOUNT}#{REGION}#other"]}),
+        ("dynamodb:Scan", monitor.arn("FindingsTable"), {}),
+        ("sns:Publish", monitor.arn("OperationsTopic"), {}),
+        ("sns:Subscribe", monitor.arn("AlertTopic"), {}),
+        ("iam:PassRole", monitor.arn(role), {}),
+        ("sts:AssumeRole", SSO, {}),
+    ]
+    for action, resource, more in refused:
+        assert not decision(monitor, role, action, resource, more=more), (action, resource, more)
+
+
+def test_the_prober_uses_what_opted_in_and_only_as_the_probe_does(monitor, source, resources):
+    tag, context = (
+        {"aws:ResourceTag/kms-compliance/probe": "true"},
+        {"kms:EncryptionContext:purpose": "kms-compliance-probe"},
+    )
+    oaep = {"kms:EncryptionAlgorithm": "RSAES_OAEP_SHA_256"}
+
+    def may(action, key, stack=monitor, **more):
+        return decision(stack, "HealthProberRole", f"kms:{action}", key, **more)
+
+    assert may("Decrypt", REPLICA, more=tag | context) and may("Encrypt", A_KEY, more=tag | oaep)
+    assert may("Sign", A_KEY, more=tag) and may("Decrypt", NAMED_KEY, more=context) and may("Sign", NAMED_KEY)
+    assert not may("Decrypt", NAMED_KEY) and not may("Sign", A_KEY)
+    assert not may("Decrypt", A_KEY, more=tag | {"kms:EncryptionAlgorithm": "SYMMETRIC_DEFAULT"})
+    untagged = Rendered(source, resources, ProbeKeys=NAMED_KEY)
+    assert not may("Decrypt", A_KEY, untagged, more=tag | context) and may("Decrypt", NAMED_KEY, untagged, more=context)
+
+
+def test_the_topics_policy_lets_the_monitor_publish_and_nobody_else(monitor):
+    policy, topic = monitor.resources["AlertTopicPolicy"]["PolicyDocument"], monitor.arn("AlertTopic")
+    for logical_id in FUNCTIONS.values():
+        assert decision(monitor, f"{logical_id}Role", "sns:Publish", topic, resource_policy=policy)
+    role = f"arn:aws:iam::{ACCOUNT}:role/administrator"
+    administrator = EvalContext(role, "AssumedRole", ACCOUNT, "", topic, REGION, secure_transport=True)
+    everything = parse_policy_document({"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    for action, allowed in (("sns:Publish", False), ("sns:Subscribe", True), ("sns:GetTopicAttributes", True)):
+        administrator.action = action
+        result = combine_resource_policy(evaluate(administrator, [everything]), administrator, policy, ACCOUNT)
+        assert (result.decision == "Allow") == allowed, action
+
+
+def test_the_schedules_start_the_functions_and_nothing_else(monitor):
+    for logical_id in FUNCTIONS.values():
+        assert decision(monitor, "ScheduleRole", "lambda:InvokeFunction", monitor.arn(logical_id))
+    assert decision(monitor, "ScheduleRole", "sqs:SendMessage", monitor.arn("ScheduleDeadLetterQueue"))
+    assert not decision(monitor, "ScheduleRole", "lambda:InvokeFunction", monitor.arn("HealthProberEvents"))
+    assert not decision(monitor, "ScheduleRole", "sqs:SendMessage", monitor.arn("FailedRunQueue"))
+
+
+# ---- An application's roles ------------------------------------------------------------------------------------------
+
+
+def rds(resource):
+    return f"arn:aws:rds:{REGION}:{ACCOUNT}:{resource}"
+
+
+def backup(resource, region=REGION):
+    return f"arn:aws:backup:{region}:{ACCOUNT}:{resource}"
+
+
+OURS = {"aws:ResourceTag/Application": "shop", "aws:ResourceTag/Environment": "prod"}
+THEIRS = {"aws:ResourceTag/Application": "bank", "aws:ResourceTag/Environment": "prod"}
+NEW = {"aws:RequestTag/Application": "shop", "aws:RequestTag/Environment": "prod"}
+SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-0123"
+POINT = backup("recovery-point:0123")
+DATABASES = [
+    # A database with a password that RDS manages and with enhanced monitoring.
+    ("rds:CreateDBInstance", rds("db:shop-prod-orders"), {}),
+    ("rds:CreateDBInstance", rds("pg:default.postgres17"), {}),
+    ("rds:CreateDBInstance", rds("subgrp:default"), {}),
+    ("rds:AddTagsToResource", rds("db:shop-prod-orders"), {}),
+    ("secretsmanager:CreateSecret", SECRET, {}),
+    ("secretsmanager:TagResource", SECRET, {}),
+    ("kms:DescribeKey", A_KEY, {"kms:ResourceAliases": ["alias/aws/secretsmanager"]}),
+    ("iam:PassRole", MONITORING_ROLE, {"iam:PassedToService": "monitoring.rds.amazonaws.com"}),
+    ("rds:ModifyDBInstance", rds("db:shop-prod-orders"), {}),
+    ("secretsmanager:RotateSecret", SECRET, {}),
+    # Its life.
+    ("rds:CreateDBSnapshot", rds("snapshot:shop-prod-orders-1"), {}),
+    ("rds:RestoreDBInstanceFromDBSnapshot", rds("snapshot:shop-prod-orders-1"), {}),
+    ("rds:RebootDBInstance", rds("db:shop-prod-orders"), {}),
+    ("rds:DescribeDBInstances", rds("db:bank-prod-orders"), {}),
+    ("rds:DeleteDBInstance", rds("db:shop-prod-orders"), {}),
+]
+NO_DATABASES = [
+    ("rds:DeleteDBInstance", rds("db:bank-prod-orders"), {}),
+    ("rds:ModifyDBSnapshotAttribute", rds("snapshot:shop-prod-orders-1"), {}),
+    ("rds:StartExportTask", "*", {}),
+    ("secretsmanager:GetSecretValue", SECRET, {}),
+    ("secretsmanager:CreateSecret", SECRET.replace("rds!", "bank-"), {}),
+    ("kms:DescribeKey", A_KEY, {"kms:ResourceAliases": ["alias/bank"]}),
+    ("iam:PassRole", MONITORING_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
+    ("iam:PassRole", SERVICE_ROLE, {"iam:PassedToService": "monitoring.rds.amazonaws.com"}),
+]
+PASS = ("iam:PassRole", SERVICE_ROLE, {"iam:PassedToService": "backup.amazonaws.com"})
+BACKUPS = [
+    # A vault, a plan, what it is for.
+    ("backup:CreateBackupVault", backup("backup-vault:shop-prod-daily"), {}),
+    ("backup-storage:MountCapsule", "*", {}),
+    ("backup:CreateBackupPlan", backup("backup-plan:new"), NEW),
+    ("backup:TagResource", backup("backup-plan:new"), NEW),
+    ("backup:CreateBackupSelection", backup("backup-plan:0123"), OURS),
+    PASS,
+    # Back up now, copy elsewhere, restore.
+    ("backup:StartBackupJob", backup("backup-vault:shop-prod-daily"), {}),
+    ("backup:StartCopyJob", POINT, OURS),
+    ("backup:CopyFromBackupVault", backup("backup-vault:shop-prod-daily"), {}),
+    ("backup:CopyIntoBackupVault", backup("backup-vault:shop-prod-elsewhere", "eu-west-1"), {}),
+    ("backup:GetRecoveryPointRestoreMetadata", POINT, OURS),
+    ("backup:StartRestoreJob", POINT, OURS),
+    ("backup:UpdateRecoveryPointLifecycle", POINT, OURS),
+    ("backup:ListRecoveryPointsByBackupVault", backup("backup-vault:shop-prod-daily"), {}),
+    ("backup:StopBackupJob", "*", {}),
+    ("s3:GetObject", "arn:aws:s3:::shop-prod-backups/orders", {"aws:ResourceAccount": ACCOUNT}),
+]
+NO_BACKUPS = [
+    ("backup:DeleteRecoveryPoint", POINT, OURS),
+    ("backup:DeleteBackupVault", backup("backup-vault:shop-prod-daily"), {}),
+    ("backup:StartRestoreJob", POINT, THEIRS),
+    ("backup:StartBackupJob", backup("backup-vault:bank-prod-daily"), {}),
+    ("backup:CopyIntoBackupVault", backup("backup-vault:shop-prod-daily").replace(ACCOUNT, "999999999999"), {}),
+    ("backup:TagResource", backup("backup-plan:0123"), NEW | THEIRS),
+    ("iam:PassRole", SERVICE_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
+    ("iam:PassRole", MONITORING_ROLE, {"iam:PassedToService": "backup.amazonaws.com"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("role", "steps", "refused"),
+    [("DatabaseAdminRole", DATABASES, NO_DATABASES), ("BackupAdminRole", BACKUPS, NO_BACKUPS)],
+    ids=["databases", "backups"],
+)
+def test_an_administrator_may_do_the_job_and_nothing_else(keys, role, steps, refused):
+    assert [step for step in steps if not decision(keys, role, step[0], step[1], more=step[2])] == []
+    assert [step for step in refused if decision(keys, role, step[0], step[1], more=step[2])] == []
+
+
+def test_without_a_service_role_nothing_is_passed(application):
+    bare = Rendered(application, application["Resources"], ApplicationName="shop", Environment="prod")
+    assert not decision(bare, "BackupAdminRole", PASS[0], PASS[1], more=PASS[2])
+    policies = json.dumps([bare.resources[role]["Policies"] for role in ("BackupAdminRole", "DatabaseAdminRole")])
+    assert "iam:PassRole" not in policies
+
+
+USE = ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey")
+
+
+@pytest.mark.parametrize(
+    ("role", "key", "actions", "via"),
+    [
+        ("ApplicationRole", "ApplicationKey", USE, None),
+        ("DatabaseAdminRole", "DatabaseKey", USE, "rds"),
+        ("BackupAdminRole", "BackupKey", ("kms:DescribeKey", "kms:ListGrants"), None),
+        ("BackupAdminRole", "BackupKey", ("kms:Decrypt",), "s3"),
+        ("BackupAdminRole", "BackupKey", USE, "backup"),
+    ],
+)
+def test_a_keys_policy_lets_its_role_use_it(keys, role, key, actions, via):
+    policy, arn = keys.resources[key]["KeyPolicy"], keys.arn(key)
+    for suffix in ("", ".cn"):
+        context = {"kms:CallerAccount": ACCOUNT}
+        if via:
+            context["kms:ViaService"] = f"{via}.{REGION}.amazonaws.com{suffix}"
+        for action in actions:
+            assert decision(keys, role, action, arn, policy, more=context), (role, action)
+    for others, other in (("ApplicationRole", "DatabaseKey"), ("DatabaseAdminRole", "ApplicationKey")):
+        policy = keys.resources[other]["KeyPolicy"]
+        assert not decision(keys, others, "kms:Decrypt", keys.arn(other), policy, more={"kms:CallerAccount": ACCOUNT})
+
+
+@pytest.mark.parametrize(
+    ("caller", "context", "taken"),
+    [
+        (f"arn:aws:iam::{ACCOUNT}:user/ana", {"aws:multifactorauthpresent": "true"}, True),
+        (f"arn:aws:iam::{ACCOUNT}:user/ana", {"aws:multifactorauthpresent": "false"}, False),
+        (f"arn:aws:iam::{ACCOUNT}:user/ana", {}, False),
+        # Sessions of IAM Identity Center carry no MFA key.
+        (SSO, {}, True),
+        (SSO.replace("Databases", "Payroll"), {}, False),
+        (SSO.replace(ACCOUNT, "999999999999"), {}, False),
+    ],
+)
+@pytest.mark.parametrize("role", ["DatabaseAdminRole", "BackupAdminRole"])
+def test_who_takes_an_administrators_role(keys, role, caller, context, taken):
+    account = caller.split(":")[4]
+    request = EvalContext(caller, "AssumedRole", account, "sts:AssumeRole", keys.arn(role), REGION)
+    request.service_context = context
+    assert evaluate_trust_policy(keys.resources[role]["AssumeRolePolicyDocument"], caller, request) is taken
