@@ -12,7 +12,7 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use backon::{ExponentialBuilder, Retryable};
 use domain::failure::{Cause, Failure};
 
-use crate::failure::failure;
+use crate::failure::{failure, is_of_key_store};
 use crate::operation::{Operation, Repeat};
 use crate::pace::Paces;
 
@@ -98,7 +98,7 @@ impl Calls {
         let mut tries = 0;
         let answer = attempt.retry(waits).when(|failure: &Failure| {
             tries += 1;
-            may_be_repeated(operation.repeat(), failure, tries)
+            may_be_repeated(operation, failure, tries)
         });
         // In a box, so that the futures of those who call do not nest without end.
         Box::pin(answer).await
@@ -106,13 +106,17 @@ impl Calls {
 }
 
 /// May a call be made again that has failed after n tries?
-fn may_be_repeated(repeat: Repeat, failure: &Failure, tries: usize) -> bool {
+fn may_be_repeated(operation: Operation, failure: &Failure, tries: usize) -> bool {
+    let repeat = operation.repeat();
     match failure.cause {
         // AWS has refused it: nothing has happened.
         Cause::Throttled => true,
         Cause::Timeout | Cause::ServiceError => repeat == Repeat::Always && tries < TRIES,
         // An answer that cannot be read may have been cut off on the way.
-        Cause::Unexpected => repeat == Repeat::Always && failure.code.is_none() && tries < TRIES,
+        Cause::Unexpected => {
+            let may_pass = failure.code.is_none() || is_of_key_store(operation, failure.code.as_deref());
+            repeat == Repeat::Always && may_pass && tries < TRIES
+        }
         Cause::AccessDenied | Cause::NotFound | Cause::Unsupported => false,
     }
 }
@@ -120,10 +124,11 @@ fn may_be_repeated(repeat: Repeat, failure: &Failure, tries: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::DESCRIBE_KEY;
+    use crate::operation::{Cryptography, DESCRIBE_KEY, ENCRYPT};
 
     #[test]
     fn what_creates_is_not_repeated_after_a_lost_answer() {
+        let creates = Operation::for_tests(Repeat::IfRefused);
         for (cause, code, always, if_refused) in [
             (Cause::Throttled, Some("ThrottlingException"), true, true),
             (Cause::Timeout, None, true, false),
@@ -136,10 +141,20 @@ mod tests {
             (Cause::Unsupported, Some("UnsupportedOperationException"), false, false),
         ] {
             let failure = Failure { cause, code: code.map(str::to_owned), ..DESCRIBE_KEY.unreadable("") };
-            let repeated = [Repeat::Always, Repeat::IfRefused].map(|repeat| may_be_repeated(repeat, &failure, 1));
+            let repeated = [DESCRIBE_KEY, creates].map(|operation| may_be_repeated(operation, &failure, 1));
             assert_eq!(repeated, [always, if_refused], "{cause:?} {code:?}");
-            let after_three = may_be_repeated(Repeat::Always, &failure, TRIES);
+            let after_three = may_be_repeated(DESCRIBE_KEY, &failure, TRIES);
             assert_eq!(after_three, cause == Cause::Throttled, "{cause:?} {code:?}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_state_may_pass_in_a_custom_key_store_alone() {
+        let code = Some("KMSInvalidStateException".to_owned());
+        let failure = Failure { code, ..ENCRYPT.unreadable("") };
+        for (key, repeated) in [(Cryptography::CustomKeyStore, true), (Cryptography::Symmetric, false)] {
+            assert_eq!(may_be_repeated(ENCRYPT.with(key), &failure, 1), repeated, "{key:?}");
+            assert!(!may_be_repeated(ENCRYPT.with(key), &failure, TRIES), "{key:?}");
         }
     }
 }

@@ -49,6 +49,12 @@ impl Operation {
         self.callers
     }
 
+    /// A row that no table has.
+    #[cfg(test)]
+    pub(crate) fn for_tests(repeat: Repeat) -> Self {
+        Self { service: "kms", name: "CreateKey", quota: None, repeat, callers: &[] }
+    }
+
     pub(crate) fn quota(self) -> Option<RequestQuota> {
         self.quota
     }
@@ -57,6 +63,12 @@ impl Operation {
     #[must_use]
     pub fn with(self, key: Cryptography) -> Self {
         Self { quota: Some(key.quota()), ..self }
+    }
+
+    /// Is the call one with a key in a custom key store? There `KMSInvalidStateException` is "a general failure with many
+    /// possible causes" (AWS KMS API Reference), some of which pass.
+    pub(crate) fn is_in_custom_key_store(self) -> bool {
+        self.quota == Some(Cryptography::CustomKeyStore.quota())
     }
 
     /// The failure of a call whose answer makes no sense.
@@ -160,6 +172,7 @@ operations! {
     PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always, EVERY_FUNCTION;
     QUERY:                          "dynamodb"   "Query",                    Unpaced,         Always, EVERY_FUNCTION;
 
+    GET_TOPIC_ATTRIBUTES:           "sns"        "GetTopicAttributes",       Unpaced,         Always, EVERY_FUNCTION;
     // An alert may come twice; lost, it may not be.
     PUBLISH:                        "sns"        "Publish",                  Unpaced,         Always, EVERY_FUNCTION;
 }

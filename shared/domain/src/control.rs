@@ -17,6 +17,9 @@ pub struct Control {
     pub references: &'static [&'static str],
 }
 
+/// Name of the control of keys that will be deleted. What comes of it cannot be undone, so the ledger knows it by name.
+pub const PENDING_DELETION: &str = "pending-deletion";
+
 /// How bad a finding is. Ordered: the worst is the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

@@ -63,9 +63,9 @@ pub struct Finding {
     /// Which event it is about, where it is about one.
     #[serde(skip)]
     pub occurrence: Option<String>,
-    /// Does it pass by itself? Then it is never alerted.
+    /// Is it never alerted?
     #[serde(skip)]
-    pub is_passing: bool,
+    pub is_silent: bool,
 }
 
 impl Finding {

@@ -10,6 +10,14 @@ use jiff::Timestamp;
 /// The tag that opts a key in to the health prober's round trip, with the value `true`.
 pub const PROBE_TAG: &str = "kms-compliance/probe";
 
+/// The tag that takes a key out of all controls, with the value `true`, where a deployment allows that.
+pub const EXCLUDE_TAG: &str = "kms-compliance/exclude";
+
+/// Do its tags take a key out?
+pub fn is_excluded(tags: &BTreeMap<String, String>) -> bool {
+    tags.get(EXCLUDE_TAG).is_some_and(|value| value == "true")
+}
+
 /// Do its tags opt a key in?
 pub fn opts_in(tags: &BTreeMap<String, String>) -> bool {
     tags.get(PROBE_TAG).is_some_and(|value| value == "true")

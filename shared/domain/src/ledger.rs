@@ -5,7 +5,8 @@
 //! 3. `INSUFFICIENT_DATA` neither resolves nor worsens what it hides; it is a finding of its own while it lasts.
 //! 4. A change is recorded as pending before it is told and marked as told after. What is found pending is told, whatever
 //!    the run came for.
-//! 5. An exempt finding is not told; that it is exempt is told once.
+//! 5. An exempt finding is not told; that it is exempt is told once. So is a key that its tag excludes.
+//! 6. A key that was to be deleted and no longer exists is told as deleted, though it was exempt, and nothing else of it is.
 //!
 //! ```text
 //! open records ─► exempt ─► reconcile with what a run found and saw ─► pending writes ─► alert ─► told: last writes
@@ -18,9 +19,10 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Control, Severity};
+use crate::control::{Control, PENDING_DELETION, Severity};
 use crate::exemption::{ExemptionState, ExemptionStatus};
-use crate::finding::{Finding, FindingId, Tag};
+use crate::finding::{Finding, FindingId, KeyIdentity, Tag};
+use crate::key::EXCLUDE_TAG;
 use crate::verdict::{Compliance, Evidence, NOT_FOUND, Verdict};
 
 /// Most entries of its history that a record keeps; the oldest go first.
@@ -38,6 +40,8 @@ pub enum Change {
     Reminder,
     /// It no longer exists.
     Resolved,
+    /// The key was deleted: what is encrypted under it is lost.
+    Deleted,
 }
 
 impl Change {
@@ -48,6 +52,7 @@ impl Change {
             Self::Worsened => "worsened",
             Self::Reminder => "reminder",
             Self::Resolved => "resolved",
+            Self::Deleted => "deleted",
         }
     }
 }
@@ -70,6 +75,8 @@ pub enum HistoryEvent {
     ExemptionEnded,
     /// It no longer exists.
     Resolved,
+    /// The key was deleted.
+    Deleted,
 }
 
 /// One entry of a finding's history: what was known when.
@@ -152,20 +159,12 @@ impl Record {
     }
 
     fn open(finding: &Finding, now: Timestamp) -> Self {
+        let key = KeyIdentity { arn: finding.key_arn.clone(), id: finding.key_id.clone() };
         let mut record = Self {
-            key_arn: finding.key_arn.clone(),
-            key_id: finding.key_id.clone(),
-            aliases: Vec::new(),
             control: finding.control.to_owned(),
             compliance: finding.compliance,
-            first_seen: now,
             severity: finding.severity,
-            reason: String::new(),
-            occurrence: None,
-            last_notified: None,
-            pending: None,
-            exemption: None,
-            history: Vec::new(),
+            ..Self::of_key(&key, now)
         };
         record.update(HistoryEvent::New, finding, now);
         record
@@ -193,6 +192,11 @@ impl Record {
     fn push(&mut self, entry: HistoryEntry) {
         self.history.push(entry);
         self.history.drain(..self.history.len().saturating_sub(MAX_HISTORY));
+    }
+
+    /// Was the team told that the key was deleted?
+    fn is_told_as_deleted(&self) -> bool {
+        self.last_notified.as_ref().is_some_and(|last| last.change == Change::Deleted)
     }
 
     fn is_exempt(&self) -> bool {
@@ -229,7 +233,7 @@ impl Record {
             exempt: None,
             tag: Tag::NotRead,
             occurrence: self.occurrence.clone(),
-            is_passing: false,
+            is_silent: false,
         }
     }
 }
@@ -245,6 +249,10 @@ pub struct Sightings {
     verdicts: BTreeMap<(String, &'static str), SeenVerdict>,
     /// Keys that no longer exist.
     gone: BTreeSet<String>,
+    /// Those among them that an event named.
+    gone_after_event: BTreeMap<String, KeyIdentity>,
+    /// Keys that their tag excludes.
+    excluded: BTreeMap<String, KeyIdentity>,
     is_of_every_key: bool,
 }
 
@@ -278,26 +286,44 @@ impl Sightings {
         self.gone.insert(key_arn.to_owned());
     }
 
+    /// Takes note of a key that something happened to, and that no longer exists.
+    pub fn gone_after_event(&mut self, key: &KeyIdentity) {
+        self.gone(&key.arn);
+        self.gone_after_event.insert(key.arn.clone(), key.clone());
+    }
+
+    /// Takes note of a key that its tag excludes.
+    pub fn excluded(&mut self, key: &KeyIdentity) {
+        self.excluded.insert(key.arn.clone(), key.clone());
+    }
+
     /// Takes note that every key there is was seen: a key that was not no longer exists.
     pub fn saw_every_key(&mut self) {
         self.is_of_every_key = true;
     }
 
+    /// Does the key no longer exist?
+    fn is_gone(&self, record: &Record) -> bool {
+        let seen = self.verdicts.get(&(record.key_arn.clone(), record.control.as_str()));
+        self.gone.contains(&record.key_arn)
+            || match seen {
+                Some(seen) => seen.compliance == Compliance::InsufficientData && seen.reason == NOT_FOUND,
+                None => self.is_of_every_key && !self.excluded.contains_key(&record.key_arn),
+            }
+    }
+
     /// What follows for an open finding; `None` if nothing does.
-    fn resolution(&self, record: &Record, control: &'static Control) -> Option<Resolution> {
-        if self.gone.contains(&record.key_arn) {
+    fn resolution(&self, record: &Record) -> Option<Resolution> {
+        if self.is_gone(record) {
             return Some(key_gone());
         }
-        match self.verdicts.get(&(record.key_arn.clone(), control.id)) {
-            Some(SeenVerdict { compliance: Compliance::InsufficientData, reason: NOT_FOUND, .. }) => Some(key_gone()),
-            Some(SeenVerdict { compliance: Compliance::InsufficientData, .. }) => None,
-            Some(SeenVerdict { compliance, reason, detail }) => Some(Resolution {
-                compliance: Some(*compliance),
-                reason: Cow::Borrowed(reason),
-                detail: detail.clone(),
-            }),
-            None => self.is_of_every_key.then(key_gone),
-        }
+        let seen = self.verdicts.get(&(record.key_arn.clone(), record.control.as_str()))?;
+        let SeenVerdict { compliance, reason, detail } = seen;
+        (*compliance != Compliance::InsufficientData).then(|| Resolution {
+            compliance: Some(*compliance),
+            reason: Cow::Borrowed(reason),
+            detail: detail.clone(),
+        })
     }
 }
 
@@ -396,14 +422,16 @@ impl Ledger {
         let mut reconciliation = Reconciliation::default();
         // That a key which no longer exists is not found is no news.
         let is_gone = |finding: &Finding| finding.reason == NOT_FOUND && sightings.gone.contains(&finding.key_arn);
-        for finding in findings.iter().filter(|finding| !finding.is_passing && !is_gone(finding)) {
+        for finding in findings.iter().filter(|finding| !finding.is_silent && !is_gone(finding)) {
             let record = self.records.remove(&finding.id());
             reconciliation.found(finding, record, now, reminder_interval_days);
         }
+        self.take_deletions(sightings, controls, now, &mut reconciliation);
+        self.take_exclusions(sightings, now, &mut reconciliation);
         for record in self.records.into_values() {
             // A control that this version does not have may come back with the next one.
             if let Some(control) = controls.iter().find(|control| control.id == record.control) {
-                let resolution = sightings.resolution(&record, control);
+                let resolution = sightings.resolution(&record);
                 reconciliation.not_found(record, resolution, control, now);
             }
         }
@@ -414,6 +442,68 @@ impl Ledger {
         reconciliation
     }
 }
+
+impl Ledger {
+    /// Takes out what is known of keys that were deleted, and tells of those that were to be.
+    ///
+    /// What was told stays open until a listing of every key lacks the key: until then an event about the deletion may
+    /// come, or come again.
+    fn take_deletions(
+        &mut self,
+        sightings: &Sightings,
+        controls: &[&'static Control],
+        now: Timestamp,
+        reconciliation: &mut Reconciliation<'_>,
+    ) {
+        let Some(control) = controls.iter().find(|control| control.id == PENDING_DELETION) else { return };
+        let was_to_be =
+            |record: &Record| record.control == PENDING_DELETION && record.compliance == Compliance::NonCompliant;
+        let is_pending = |record: &Record| record.pending == Some(Change::Deleted);
+        let records = self.records.values();
+        let records = records.filter(|it| was_to_be(it) && (is_pending(it) || sightings.is_gone(it)));
+        let mut deleted: BTreeMap<String, Record> =
+            records.map(|record| (record.key_arn.clone(), record.clone())).collect();
+        for (arn, key) in &sightings.gone_after_event {
+            deleted.entry(arn.clone()).or_insert_with(|| Record::deleted(key, control, now));
+        }
+        let of_them = |record: &Record| deleted.contains_key(&record.key_arn);
+        let others = self.records.extract_if(.., |_, record| of_them(record)).map(|(_, record)| record);
+        reconciliation.ended.extend(others.filter(|record| !was_to_be(record)));
+        for record in deleted.into_values() {
+            reconciliation.deleted(record, sightings, control, now);
+        }
+    }
+
+    /// Takes out what is known of keys that their tag excludes, and tells of those that it is new of.
+    fn take_exclusions(&mut self, sightings: &Sightings, now: Timestamp, reconciliation: &mut Reconciliation<'_>) {
+        for key in sightings.excluded.values() {
+            let id = (key.arn.clone(), EXCLUSION.id.to_owned(), Compliance::NotApplicable);
+            let known = self.records.remove(&id);
+            reconciliation.excluded(known, key, now);
+        }
+        let is_exclusion = |record: &Record| record.control == EXCLUSION.id;
+        let was_seen = |record: &Record| {
+            sightings
+                .verdicts
+                .range((record.key_arn.clone(), "")..)
+                .next()
+                .is_some_and(|((arn, _), _)| arn == &record.key_arn)
+        };
+        let over = self
+            .records
+            .extract_if(.., |_, record| is_exclusion(record) && (sightings.is_gone(record) || was_seen(record)));
+        reconciliation.ended.extend(over.map(|(_, record)| record));
+    }
+}
+
+/// What the ledger keeps of a key that its tag excludes.
+static EXCLUSION: Control = Control {
+    id: "exclusion",
+    title: "The key is watched",
+    severity: Severity::Low,
+    other_severities: "",
+    references: &[],
+};
 
 fn exemption_status(finding: &Finding, now: Timestamp) -> Option<ExemptionStatus> {
     match &finding.tag {
@@ -434,7 +524,9 @@ impl<'a> Reconciliation<'a> {
         let (same_severity, same_reason) = (finding.severity == record.severity, finding.reason == record.reason);
         let worse = finding.severity > record.severity || !same_reason;
         let another_event = record.occurrence != finding.occurrence;
-        let starts_anew = record.pending == Some(Change::Resolved) || another_event;
+        let was_over =
+            matches!(record.pending, Some(Change::Resolved | Change::Deleted)) || record.is_told_as_deleted();
+        let starts_anew = was_over || another_event;
         if starts_anew {
             record.first_seen = now;
             record.update(HistoryEvent::New, finding, now);
@@ -517,6 +609,63 @@ impl<'a> Reconciliation<'a> {
         });
     }
 
+    /// A key that was deleted.
+    fn deleted(&mut self, mut record: Record, sightings: &Sightings, control: &'static Control, now: Timestamp) {
+        if record.is_told_as_deleted() && record.pending.is_none() {
+            if sightings.is_of_every_key {
+                self.ended.push(record);
+            }
+            return;
+        }
+        let changed = record.pending != Some(Change::Deleted);
+        if changed {
+            record.pending = Some(Change::Deleted);
+            record.severity = Severity::Critical;
+            record.log(HistoryEvent::Deleted, DELETED, now);
+        }
+        let finding = Finding {
+            reason: Cow::Borrowed("key_deleted"),
+            detail: DELETED.to_owned(),
+            remediation: RESTORE.to_owned(),
+            ..record.finding(control)
+        };
+        self.updates.push(FindingUpdate {
+            change: Some(Change::Deleted),
+            finding: Cow::Owned(finding),
+            first_seen: record.first_seen,
+            was: None,
+            resolution: None,
+            exemption: None,
+            record,
+            changed,
+        });
+    }
+
+    /// A key that its tag excludes.
+    fn excluded(&mut self, known: Option<Record>, key: &KeyIdentity, now: Timestamp) {
+        let is_new = known.is_none();
+        let record = known.unwrap_or_else(|| Record::excluded(key, now));
+        if !record.exemption.as_ref().is_some_and(|it| it.pending) {
+            return;
+        }
+        let status = ExemptionStatus {
+            tag: "true".to_owned(),
+            state: ExemptionState::InEffect,
+            exemption: None,
+            detail: format!("its tag {EXCLUDE_TAG} takes it out of all controls, but for {PENDING_DELETION}"),
+        };
+        self.updates.push(FindingUpdate {
+            change: None,
+            finding: Cow::Owned(record.finding(&EXCLUSION)),
+            first_seen: record.first_seen,
+            was: None,
+            resolution: None,
+            exemption: Some(status),
+            record,
+            changed: is_new,
+        });
+    }
+
     /// Is there nothing to tell and nothing to write?
     pub fn is_empty(&self) -> bool {
         self.updates.is_empty() && self.quiet.is_empty() && self.ended.is_empty()
@@ -583,6 +732,55 @@ impl Record {
     fn resolution(&self) -> Option<Resolution> {
         let last = self.history.iter().rev().find(|entry| entry.event == HistoryEvent::Resolved)?;
         Some(Resolution { compliance: None, reason: last.reason.clone().into(), detail: last.detail.clone() })
+    }
+}
+
+/// What is said of a key that was deleted.
+const DELETED: &str = "KMS has deleted the key: what is encrypted under it alone is lost";
+const RESTORE: &str = "Restore what was encrypted under it from copies under another key, and point to a new key whatever still \
+                       names this one.";
+
+impl Record {
+    /// The record of a key that was deleted and that nothing was known of.
+    fn deleted(key: &KeyIdentity, control: &Control, now: Timestamp) -> Self {
+        Self {
+            control: control.id.to_owned(),
+            compliance: Compliance::NonCompliant,
+            severity: Severity::Critical,
+            reason: "key_deleted".to_owned(),
+            ..Self::of_key(key, now)
+        }
+    }
+
+    /// The record of a key that its tag excludes.
+    fn excluded(key: &KeyIdentity, now: Timestamp) -> Self {
+        let exemption = ExemptionRecord { tag: "true".to_owned(), state: ExemptionState::InEffect, pending: true };
+        Self {
+            control: EXCLUSION.id.to_owned(),
+            compliance: Compliance::NotApplicable,
+            severity: Severity::Low,
+            reason: "excluded".to_owned(),
+            exemption: Some(exemption),
+            ..Self::of_key(key, now)
+        }
+    }
+
+    fn of_key(key: &KeyIdentity, now: Timestamp) -> Self {
+        Self {
+            key_arn: key.arn.clone(),
+            key_id: key.id.clone(),
+            aliases: Vec::new(),
+            control: String::new(),
+            compliance: Compliance::NotApplicable,
+            first_seen: now,
+            severity: Severity::Low,
+            reason: String::new(),
+            occurrence: None,
+            last_notified: None,
+            pending: None,
+            exemption: None,
+            history: Vec::new(),
+        }
     }
 }
 

@@ -12,4 +12,5 @@ pub mod key;
 pub mod ledger;
 pub mod location;
 pub mod report;
+pub mod text;
 pub mod verdict;

@@ -116,6 +116,8 @@ pub struct Report {
     pub keys_not_reached: u64,
     /// Counts by control.
     pub controls: BTreeMap<&'static str, Counts>,
+    /// Evaluations among those that say nothing by now, in cases that pass by themselves.
+    pub passing: u64,
     /// `NON_COMPLIANT` and `INSUFFICIENT_DATA` evaluations.
     pub findings: Vec<Finding>,
     /// Every evaluation, if they were asked for.
@@ -139,6 +141,7 @@ impl Report {
             keys_listed: 0,
             keys_not_reached: 0,
             controls: controls.iter().map(|control| (control.id, Counts::default())).collect(),
+            passing: 0,
             findings: Vec::new(),
             evaluations,
         }
@@ -156,6 +159,7 @@ impl Report {
         self.keys_listed += 1;
         for (control, verdict) in controls.iter().zip(verdicts) {
             self.controls.entry(control.id).or_default().add(verdict.compliance);
+            self.passing += u64::from(verdict.is_passing);
             if let Some(evaluations) = &mut self.evaluations {
                 evaluations.add(EvaluationLine {
                     key_arn: key.arn.clone(),
@@ -184,7 +188,7 @@ impl Report {
                 exempt: None,
                 tag: tags.map_or(Tag::NotRead, |tags| Tag::Read(tags.get(control.id).cloned())),
                 occurrence: verdict.occurrence,
-                is_passing: verdict.is_passing,
+                is_silent: verdict.is_silent,
             });
         }
     }
@@ -207,10 +211,11 @@ impl Report {
     }
 
     /// Share of the evaluations that say something, in percent, counting each key that was not reached as one that says
-    /// nothing. 100 where there was nothing to evaluate.
+    /// nothing, and a case that passes by itself as one that does. 100 where there was nothing to evaluate.
     pub fn coverage_percent(&self) -> f64 {
         let total: u64 = self.controls.values().map(Counts::total).sum();
-        let unknown: u64 = self.controls.values().map(|counts| counts.insufficient_data).sum();
+        let not_known: u64 = self.controls.values().map(|counts| counts.insufficient_data).sum();
+        let unknown = not_known.saturating_sub(self.passing);
         let all = total + self.keys_not_reached;
         if all == 0 {
             return 100.0;
@@ -277,5 +282,19 @@ mod tests {
         report.add(&key("a"), &CONTROLS, [Verdict::compliant("good"), Verdict::compliant("good")], None);
         report.keys_not_reached = 2;
         assert!((report.coverage_percent() - 50.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_no_gap() {
+        for (verdict, expected) in [
+            (not_known(), 50.0),
+            (not_known().passing(), 100.0),
+            (not_known().passing_and_told(), 100.0),
+            (Verdict::compliant("good"), 100.0),
+        ] {
+            let mut report = report();
+            report.add(&key("a"), &CONTROLS, [Verdict::compliant("good"), verdict], None);
+            assert!((report.coverage_percent() - expected).abs() < 1e-9, "{expected}");
+        }
     }
 }

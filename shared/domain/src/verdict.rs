@@ -55,8 +55,10 @@ pub struct Verdict {
     pub remediation: String,
     /// Which event it is about, where the case is one and not a state: another event is another finding.
     pub occurrence: Option<String>,
-    /// Does the case pass by itself? Then it is in the response, never in an alert.
+    /// Does the case pass by itself? Then it does not count as a gap in what the monitor covers.
     pub is_passing: bool,
+    /// Is it in the response and never in an alert?
+    pub is_silent: bool,
 }
 
 /// The verdicts about one key, one by each control of a check, in the order of the controls.
@@ -114,6 +116,7 @@ impl Verdict {
             remediation: String::new(),
             occurrence: None,
             is_passing: false,
+            is_silent: false,
         }
     }
 
@@ -146,6 +149,13 @@ impl Verdict {
     /// Says that the case passes by itself, and that nobody is told of it.
     #[must_use]
     pub fn passing(mut self) -> Self {
+        self.is_silent = true;
+        self.passing_and_told()
+    }
+
+    /// Says that the case passes by itself. People are told of it once all the same.
+    #[must_use]
+    pub fn passing_and_told(mut self) -> Self {
         self.is_passing = true;
         self
     }
@@ -173,6 +183,13 @@ pub fn date(instant: Timestamp) -> String {
 /// The verdict for a key that this deployment leaves out.
 pub fn excluded(why: &str) -> Verdict {
     Verdict::not_applicable("excluded").detail(why)
+}
+
+/// The verdict for a key that something happened to, and that no longer exists.
+pub fn gone_after_event() -> Verdict {
+    Verdict::insufficient_data(NOT_FOUND)
+        .detail("the key no longer exists")
+        .remediation("Nothing: KMS has deleted the key, and what was encrypted under it alone cannot be read again.")
 }
 
 /// The verdict for a name that stands for no key here.

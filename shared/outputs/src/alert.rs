@@ -17,7 +17,7 @@ const MAX_SUBJECT_CHARS: usize = 99;
 /// An alert as it is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
-    /// Worst severity in it.
+    /// Worst severity of what is open in it; of resolutions alone, the worst that was resolved.
     pub severity: Severity,
     /// Printable ASCII, under 100 characters.
     pub subject: String,
@@ -31,7 +31,7 @@ impl Alert {
     /// The alert of a run, or nothing if there is nothing to say. Expects the updates in the order in which a
     /// [`Reconciliation`](domain::ledger::Reconciliation) gives them.
     pub fn of(report: &Report, updates: &[FindingUpdate<'_>]) -> Option<Self> {
-        let severity = updates.iter().map(|update| update.finding.severity).max()?;
+        let severity = severity(updates)?;
         let email = alert_email::text(report, updates);
         let room = MAX_MESSAGE_BYTES.saturating_sub(escaped_len(&email));
         Some(Self {
@@ -48,6 +48,15 @@ impl Alert {
     }
 }
 
+/// The worst of what is open; of a message of resolutions alone, the worst that was resolved.
+fn severity(updates: &[FindingUpdate<'_>]) -> Option<Severity> {
+    let worst = |is_meant: &dyn Fn(&FindingUpdate<'_>) -> bool| {
+        updates.iter().filter(|update| is_meant(update)).map(|update| update.finding.severity).max()
+    };
+    let is_open = |update: &FindingUpdate<'_>| update.change.is_some_and(|change| change != Change::Resolved);
+    worst(&is_open).or_else(|| worst(&|update| update.change.is_none())).or_else(|| worst(&|_| true))
+}
+
 pub(crate) fn of_change<'n, 'f>(
     updates: &'n [FindingUpdate<'f>],
     change: Change,
@@ -58,6 +67,7 @@ pub(crate) fn of_change<'n, 'f>(
 /// How many changes there are of each kind, without those that there are none of; and how many exemptions are told.
 fn counts(updates: &[FindingUpdate<'_>]) -> (Vec<(usize, &'static str)>, usize) {
     let changes = [
+        (Change::Deleted, "deleted"),
         (Change::New, "new"),
         (Change::Worsened, "worsened"),
         (Change::Reminder, "still open"),
@@ -91,7 +101,15 @@ fn subject(severity: Severity, report: &Report, updates: &[FindingUpdate<'_>]) -
     };
     let forms: [&dyn Fn() -> String; 3] =
         [&|| summary(updates, "KMS finding"), &short, &|| counted(updates.len(), "KMS finding")];
-    let with = |what: String| format!("{}: {what} - {function} {account_id} {region}", severity.as_str());
+    let all_resolved = updates.iter().all(|update| update.change == Some(Change::Resolved));
+    let with = |what: String| {
+        let severity = severity.as_str();
+        if all_resolved {
+            let findings = counted(updates.len(), "KMS finding");
+            return format!("Resolved: {findings}, worst {severity} - {function} {account_id} {region}");
+        }
+        format!("{severity}: {what} - {function} {account_id} {region}")
+    };
     let mut texts = forms.into_iter().map(|form| with(form()));
     let last = texts.next_back().unwrap_or_default();
     let text = texts.find(|text| text.chars().count() <= MAX_SUBJECT_CHARS).unwrap_or(last);
@@ -190,6 +208,7 @@ mod tests {
     fn the_alert_as_the_team_reads_it() {
         let mut report = report();
         let late = Verdict::non_compliant("rotation_overdue").detail("12 days late").remediation("Rotate it now.");
+        let late = late.evidence("due_at", "2026-11-09T03:04:05.678Z");
         report.add(&key(1), &CONTROLS, [off(), Verdict::not_applicable("rotation_disabled")], None);
         report.add(&key(2), &CONTROLS, [off(), late], None);
         for n in 3..16 {
@@ -208,17 +227,15 @@ rotation-checker, 2026-11-23 06:00 UTC
 
 arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000002
   HIGH  rotation-overdue: 12 days late
+    Evidence: due at 2026-11-09 03:04 UTC
     Remediation: Rotate it now.
-  MEDIUM  rotation-enabled: automatic rotation is off
-    Evidence: created at 2020-01-01 00:00 UTC
-    Remediation: Switch it on.
   https://us-east-1.console.aws.amazon.com/kms/home?region=us-east-1#/kms/keys/00000000-0000-0000-0000-000000000002
 
-alias/cards, alias/payments (arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000001)
+2 keys:
   MEDIUM  rotation-enabled: automatic rotation is off
-    Evidence: created at 2020-01-01 00:00 UTC
+    alias/cards (00000000-000…)
+    00000000-0000-0000-0000-000000000002
     Remediation: Switch it on.
-  https://us-east-1.console.aws.amazon.com/kms/home?region=us-east-1#/kms/keys/00000000-0000-0000-0000-000000000001
 
 Could not evaluate 13 keys: access to kms:GetKeyRotationStatus was denied
   MEDIUM  rotation-enabled, rotation-overdue
@@ -353,6 +370,7 @@ Resolved:
             [
                 "account_id",
                 "complete",
+                "deleted",
                 "evaluated_at",
                 "exemptions",
                 "function",
@@ -400,8 +418,10 @@ Resolved:
     fn the_message_for_people_tells_the_fifty_worst() {
         let mut report = report();
         for n in 0..40 {
-            let late = Verdict::non_compliant("rotation_overdue").detail("late").remediation("Rotate it now.");
-            report.add(&key(n), &CONTROLS, [off(), late], None);
+            let late =
+                Verdict::non_compliant("rotation_overdue").detail(format!("{n} days late")).remediation("Rotate.");
+            let off = off().detail(format!("off for {n} days"));
+            report.add(&key(n), &CONTROLS, [off, late], None);
         }
         report.close(&BTreeMap::new());
         let email = alert(&report).unwrap().email;
@@ -417,5 +437,135 @@ Resolved:
         odd.add(&key(1), &CONTROLS, [off(), Verdict::compliant("good")], None);
         let text = alert(&odd).unwrap().subject;
         assert!(text.len() < 100 && text.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{text}");
+    }
+
+    #[test]
+    fn the_same_finding_on_many_keys_is_one_block_in_the_order_of_their_names() {
+        let mut report = report();
+        for n in 0..60 {
+            report.add(&key(n), &CONTROLS, [off(), Verdict::compliant("on_schedule")], None);
+        }
+        let aliases = [(3, "alias/zebra"), (5, "alias/apple")];
+        report.close(&aliases.map(|(n, alias)| (key(n).id, vec![alias.to_owned()])).into());
+        let email = alert(&report).unwrap().email;
+        let (_, block) = email.split_once("\n60 keys:\n").unwrap();
+        let lines: Vec<&str> = block.lines().take(5).collect();
+        assert_eq!(
+            lines,
+            [
+                "  MEDIUM  rotation-enabled: automatic rotation is off",
+                "    alias/apple (00000000-000…)",
+                "    alias/zebra (00000000-000…)",
+                "    00000000-0000-0000-0000-000000000000",
+                "    00000000-0000-0000-0000-000000000001",
+            ]
+        );
+        assert_eq!(block.matches("\n    00000000-").count() + 2, 50, "{block}");
+        assert!(block.contains("\n    and 10 more\n    Remediation: Switch it on.\n"));
+        assert!(block.ends_with("\nNot told in full, by control: rotation-enabled 10.\n"));
+        assert!(!email.contains("arn:aws:kms"), "ARNs stand in the JSON");
+    }
+
+    /// The alert of a second run, in which key 1 and its findings are as `second` says.
+    fn after(first: [Verdict; 2], second: Option<[Verdict; 2]>) -> Alert {
+        let (mut one, mut two) = (report(), report());
+        one.evaluated_at = first_day();
+        one.add(&key(1), &CONTROLS, first, Some(&BTreeMap::new()));
+        let ledger = Ledger::default();
+        let none = Sightings::default();
+        let (records, _) =
+            ledger.reconcile(&one.findings, &none, &CONTROLS, first_day(), 7).after_the_alert(first_day());
+        let ledger = Ledger::new(records);
+        let mut sightings = Sightings::of(ledger.keys());
+        if let Some(second) = second {
+            sightings.saw(&key(1).arn, &CONTROLS, &second);
+            two.add(&key(1), &CONTROLS, second, Some(&BTreeMap::new()));
+        } else {
+            sightings.saw_every_key();
+        }
+        let reconciliation = ledger.reconcile(&two.findings, &sightings, &CONTROLS, two.evaluated_at, 7);
+        Alert::of(&two, &reconciliation.updates).unwrap()
+    }
+
+    fn overdue() -> Verdict {
+        Verdict::non_compliant("rotation_overdue").detail("12 days late").remediation("Rotate it now.")
+    }
+
+    #[test]
+    fn what_is_resolved_does_not_count_for_the_severity_of_what_is_open() {
+        let alert = after([Verdict::compliant("good"), overdue()], Some([off(), Verdict::compliant("good")]));
+        assert_eq!(alert.severity, Severity::Medium);
+        assert_eq!(alert.subject, "MEDIUM: 1 new, 1 resolved KMS findings - rotation-checker 123456789012 us-east-1");
+        let alert = after([off(), overdue()], Some([Verdict::compliant("good"), Verdict::compliant("good")]));
+        assert_eq!(alert.severity, Severity::High);
+        assert_eq!(alert.subject, "Resolved: 2 KMS findings, worst HIGH - rotation-checker 123456789012 us-east-1");
+    }
+
+    #[test]
+    fn a_key_that_nobody_looks_at_any_more_is_not_called_resolved() {
+        let excluded = || domain::verdict::excluded("EXCLUDED_KEYS names this key");
+        let alert = after([off(), Verdict::compliant("good")], Some([excluded(), excluded()]));
+        let (_, section) = alert.email.split_once("\nNo longer watched:\n").unwrap();
+        assert!(section.contains(": rotation-enabled, open since 2026-11-16: EXCLUDED_KEYS names this key"));
+        assert!(!alert.email.contains("\nResolved:"));
+        let default: Value = serde_json::from_str(&alert.default).unwrap();
+        assert_eq!(default["resolved"][0]["resolution"]["reason"], "excluded");
+    }
+
+    #[test]
+    fn a_worse_finding_says_what_it_was_where_its_severity_changed() {
+        let good = || Verdict::compliant("good");
+        let worse = || overdue().severity(Severity::Critical);
+        let email = after([good(), overdue()], Some([good(), worse()])).email;
+        assert!(email.contains("CRITICAL  rotation-overdue (worsened, was HIGH rotation_overdue): "), "{email}");
+        let other = Verdict { reason: "other", ..overdue() };
+        let email = after([good(), overdue()], Some([good(), other])).email;
+        assert!(email.contains("HIGH  rotation-overdue (worsened): "), "{email}");
+    }
+
+    #[test]
+    fn deleted_keys_stand_at_the_top() {
+        static DELETION: Control = Control {
+            id: domain::control::PENDING_DELETION,
+            title: "",
+            severity: Severity::Critical,
+            other_severities: "",
+            references: &[],
+        };
+        let report = report();
+        let mut sightings = Sightings::default();
+        sightings.gone_after_event(&key(1));
+        let controls = [&DELETION];
+        let reconciliation =
+            Ledger::default().reconcile(&report.findings, &sightings, &controls, report.evaluated_at, 7);
+        let alert = Alert::of(&report, &reconciliation.updates).unwrap();
+        assert_eq!(alert.severity, Severity::Critical);
+        assert_eq!(alert.subject, "CRITICAL: 1 deleted KMS finding - rotation-checker 123456789012 us-east-1");
+        let (_, section) = alert.email.split_once("\n\nDeleted keys:\n").unwrap();
+        let expected = format!(
+            "  {}\n  CRITICAL  KMS has deleted the key: what is encrypted under it alone is lost\n    Remediation: ",
+            key(1).arn
+        );
+        assert!(section.starts_with(&expected), "{section}");
+        let default: Value = serde_json::from_str(&alert.default).unwrap();
+        assert_eq!(default["deleted"].as_array().unwrap().len(), 1);
+        assert_eq!((&default["deleted"][0]["severity"], &default["resolved"]), (&json!("CRITICAL"), &json!([])));
+    }
+
+    #[test]
+    fn what_other_people_write_is_plain_text_and_no_link() {
+        const HOSTILE: &str = "\u{1b}[31m\u{202e}evil\r\nCRITICAL  all is lost";
+        let mut report = report();
+        let verdict = off().detail(HOSTILE).evidence("error_message", HOSTILE).remediation(HOSTILE);
+        let tag = "until=2026-12-31 owner=ana\u{202e} reason=see https://evil.example";
+        let tags = BTreeMap::from([("rotation-enabled".to_owned(), tag.to_owned())]);
+        report.add(&key(1), &CONTROLS, [verdict, Verdict::compliant("good")], None);
+        report.add(&key(2), &CONTROLS, [off(), Verdict::compliant("good")], Some(&tags));
+        report.close(&BTreeMap::from([(key(1).id, vec![format!("alias/{HOSTILE}")])]));
+        Ledger::default().exempt(&mut report.findings, report.evaluated_at);
+        let email = alert(&report).unwrap().email;
+        assert!(!email.contains(['\u{1b}', '\u{202e}', '\r']), "{email:?}");
+        assert!(!email.lines().any(|line| line.trim_start().starts_with("CRITICAL")), "no line of their own: {email}");
+        assert!(email.contains("see https[:]//evil.example"), "{email}");
     }
 }

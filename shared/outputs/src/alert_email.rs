@@ -1,12 +1,16 @@
-//! The alert as people read it: plain text, worst first.
+//! The alert as people read it: plain text, worst first. What is the same of many keys is said once.
+//!
+//! Other people's text (aliases, tags, AWS's messages) comes in through [`printable`] alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use domain::control::Severity;
 use domain::finding::Finding;
 use domain::ledger::{Change, FindingUpdate};
 use domain::location::Location;
 use domain::report::Report;
+use domain::text::{printable, unlinked};
 use domain::verdict::{Compliance, date};
 use jiff::Timestamp;
 
@@ -21,6 +25,9 @@ const MAX_NAMED_KEYS: usize = 10;
 /// Most bytes of the text, as it stands in the message.
 const MAX_EMAIL_BYTES: usize = 100_000;
 
+/// The reason of a resolution that is none: nobody looks at the key any more.
+const EXCLUDED: &str = "excluded";
+
 /// The text, as long as it may be.
 pub(crate) fn text(report: &Report, updates: &[FindingUpdate<'_>]) -> String {
     let entries = entries(updates);
@@ -34,10 +41,12 @@ pub(crate) fn text(report: &Report, updates: &[FindingUpdate<'_>]) -> String {
     }
 }
 
-/// What the message for people tells in one place.
+/// What the message tells in one place.
 enum Entry<'a> {
     /// One control that one key does not meet.
     NotMet(&'a FindingUpdate<'a>),
+    /// The same of several keys.
+    NotMetByMany(Vec<&'a FindingUpdate<'a>>),
     /// One cause that kept the run from knowing, wherever it struck.
     NotKnown(Vec<&'a FindingUpdate<'a>>),
 }
@@ -46,34 +55,49 @@ impl Entry<'_> {
     fn updates(&self) -> &[&FindingUpdate<'_>] {
         match self {
             Self::NotMet(update) => std::slice::from_ref(update),
-            Self::NotKnown(updates) => updates,
+            Self::NotMetByMany(updates) | Self::NotKnown(updates) => updates,
         }
     }
 }
 
-/// What is open: worst first, as the updates are. A common cause stands where its first finding stands.
+/// What makes findings of several keys one entry. What is not known is one by its cause, whatever the control.
+type Sameness<'a> = (Compliance, Option<Change>, Option<Severity>, &'a str, &'a str, &'a str);
+
+fn sameness<'a>(update: &'a FindingUpdate<'_>) -> Sameness<'a> {
+    let Finding { compliance, control, detail, remediation, reason, .. } = &*update.finding;
+    let was = update.was.as_ref().map(|(severity, _)| *severity);
+    match compliance {
+        Compliance::NonCompliant => (*compliance, update.change, was, control, detail, remediation),
+        _ => (*compliance, update.change, None, reason, detail, ""),
+    }
+}
+
+/// What is open: worst first, as the updates are. A common entry stands where its first finding stands.
 fn entries<'a>(updates: &'a [FindingUpdate<'a>]) -> Vec<Entry<'a>> {
-    let mut entries: Vec<Entry<'a>> = Vec::new();
-    let mut causes: BTreeMap<(Change, &str, &str), usize> = BTreeMap::new();
-    for update in updates {
-        let Some(change) = update.change.filter(|change| *change != Change::Resolved) else { continue };
-        let finding = &update.finding;
-        if finding.compliance == Compliance::NonCompliant {
-            entries.push(Entry::NotMet(update));
-            continue;
-        }
-        let at = *causes.entry((change, &finding.reason, &finding.detail)).or_insert(entries.len());
-        match entries.get_mut(at) {
-            Some(Entry::NotKnown(all)) => all.push(update),
-            _ => entries.push(Entry::NotKnown(vec![update])),
+    let is_open =
+        |update: &&FindingUpdate<'_>| matches!(update.change, Some(Change::New | Change::Worsened | Change::Reminder));
+    let mut groups: Vec<Vec<&'a FindingUpdate<'a>>> = Vec::new();
+    let mut places: BTreeMap<Sameness<'a>, usize> = BTreeMap::new();
+    for update in updates.iter().filter(is_open) {
+        let place = *places.entry(sameness(update)).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(update),
+            None => groups.push(vec![update]),
         }
     }
-    entries
+    let entry = |group: Vec<&'a FindingUpdate<'a>>| match group.as_slice() {
+        [first, ..] if first.finding.compliance != Compliance::NonCompliant => Entry::NotKnown(group),
+        [only] => Entry::NotMet(only),
+        _ => Entry::NotMetByMany(group),
+    };
+    groups.into_iter().map(entry).collect()
 }
 
 fn with_at_most(report: &Report, updates: &[FindingUpdate<'_>], entries: &[Entry<'_>], max: usize) -> String {
     let mut text = opening(report, updates);
     let all_new = updates.iter().all(|update| update.change == Some(Change::New));
+    let mut omitted = Omitted::default();
+    tell_deleted(&mut text, updates, max);
     let (in_full, rest) = entries.split_at(max.min(entries.len()));
     let mut told: BTreeSet<&str> = BTreeSet::new();
     for entry in in_full {
@@ -83,15 +107,26 @@ fn with_at_most(report: &Report, updates: &[FindingUpdate<'_>], entries: &[Entry
                     tell_key(&mut text, &report.location, &update.finding, in_full, all_new);
                 }
             }
+            Entry::NotMetByMany(updates) => {
+                let (named, others) = by_name(updates, max);
+                tell_keys(&mut text, &named, updates.len(), all_new);
+                others.into_iter().for_each(|update| omitted.count(update));
+            }
             Entry::NotKnown(updates) => tell_cause(&mut text, &report.location, updates, all_new),
         }
     }
-    let mut omitted = Omitted::default();
     rest.iter().flat_map(Entry::updates).for_each(|update| omitted.count(update));
     omitted.tell(&mut text, "Not told in full");
     tell_exemptions(&mut text, updates, max);
-    tell_resolved(&mut text, updates, max);
+    let (unwatched, resolved): (Vec<_>, Vec<_>) =
+        of_change(updates, Change::Resolved).partition(|update| is_unwatched(update));
+    tell_ended(&mut text, "No longer watched", &unwatched, max);
+    tell_ended(&mut text, "Resolved", &resolved, max);
     text
+}
+
+fn is_unwatched(update: &FindingUpdate<'_>) -> bool {
+    update.resolution.as_ref().is_some_and(|resolution| resolution.reason == EXCLUDED)
 }
 
 fn opening(report: &Report, updates: &[FindingUpdate<'_>]) -> String {
@@ -132,6 +167,22 @@ impl<'a> Omitted<'a> {
     }
 }
 
+/// Keys that were deleted: nothing can be worse, and nothing can be done about the key.
+fn tell_deleted(text: &mut String, updates: &[FindingUpdate<'_>], max: usize) {
+    let deleted: Vec<_> = of_change(updates, Change::Deleted).collect();
+    let Some(first) = deleted.first() else { return };
+    text.push_str("\nDeleted keys:\n");
+    let mut omitted = Omitted::default();
+    let (named, others) = by_name(&deleted, max);
+    for update in named {
+        let _ = writeln!(text, "  {}", title(&update.finding));
+    }
+    let _ = writeln!(text, "  {}  {}", first.finding.severity.as_str(), printable(&first.finding.detail));
+    tell_remediation(text, &first.finding);
+    others.into_iter().for_each(|update| omitted.count(update));
+    omitted.tell(text, "More deleted");
+}
+
 /// All that is said in full about the key of `first`.
 fn tell_key(text: &mut String, location: &Location, first: &Finding, entries: &[Entry<'_>], all_new: bool) {
     let _ = write!(text, "\n{}\n", title(first));
@@ -141,8 +192,7 @@ fn tell_key(text: &mut String, location: &Location, first: &Finding, entries: &[
         if finding.key_arn != first.key_arn {
             continue;
         }
-        let (severity, change) = (finding.severity.as_str(), what_changed(update, all_new));
-        let _ = writeln!(text, "  {severity}  {}{change}: {}", finding.control, finding.detail);
+        tell_finding(text, update, all_new);
         tell_evidence(text, finding);
         tell_remediation(text, finding);
     }
@@ -151,13 +201,34 @@ fn tell_key(text: &mut String, location: &Location, first: &Finding, entries: &[
     }
 }
 
+/// The same of several keys, those that there is room for by name.
+fn tell_keys(text: &mut String, named: &[&FindingUpdate<'_>], count: usize, all_new: bool) {
+    let Some(first) = named.first() else { return };
+    let _ = write!(text, "\n{}:\n", counted(count, "key"));
+    tell_finding(text, first, all_new);
+    for update in named {
+        let _ = writeln!(text, "    {}", short_name(&update.finding));
+    }
+    if count > named.len() {
+        let _ = writeln!(text, "    and {} more", count - named.len());
+    }
+    tell_remediation(text, &first.finding);
+}
+
+fn tell_finding(text: &mut String, update: &FindingUpdate<'_>, all_new: bool) {
+    let finding = &update.finding;
+    let (severity, change) = (finding.severity.as_str(), what_changed(update, all_new));
+    let _ = writeln!(text, "  {severity}  {}{change}: {}", finding.control, printable(&finding.detail));
+}
+
 fn tell_cause(text: &mut String, location: &Location, updates: &[&FindingUpdate<'_>], all_new: bool) {
     let Some(first) = updates.first() else { return };
     let controls: BTreeSet<&str> = updates.iter().map(|update| update.finding.control).collect();
     let controls: Vec<&str> = controls.into_iter().collect();
     let names = Names::of(updates);
     let finding = &first.finding;
-    let _ = write!(text, "\nCould not evaluate {}: {}\n", counted(names.0.len(), "key"), finding.detail);
+    let detail = printable(&finding.detail);
+    let _ = write!(text, "\nCould not evaluate {}: {detail}\n", counted(names.0.len(), "key"));
     let (severity, change) = (finding.severity.as_str(), what_changed(first, all_new));
     let _ = writeln!(text, "  {severity}  {}{change}", controls.join(", "));
     let _ = writeln!(text, "    Where: {names}");
@@ -172,10 +243,10 @@ fn tell_cause(text: &mut String, location: &Location, updates: &[&FindingUpdate<
 /// What happened to an open finding. Where all are new, the first line says so.
 fn what_changed(update: &FindingUpdate<'_>, all_new: bool) -> String {
     match (update.change, &update.was) {
-        (Some(Change::Worsened), Some((severity, reason))) => {
+        (Some(Change::Worsened), Some((severity, reason))) if *severity != update.finding.severity => {
             format!(" (worsened, was {} {reason})", severity.as_str())
         }
-        (Some(Change::Worsened), None) => " (worsened)".to_owned(),
+        (Some(Change::Worsened), _) => " (worsened)".to_owned(),
         (Some(Change::Reminder), _) => format!(" (still open, since {})", date(update.first_seen)),
         _ if all_new => String::new(),
         _ => " (new)".to_owned(),
@@ -184,7 +255,7 @@ fn what_changed(update: &FindingUpdate<'_>, all_new: bool) -> String {
 
 fn tell_remediation(text: &mut String, finding: &Finding) {
     if !finding.remediation.is_empty() {
-        let _ = writeln!(text, "    Remediation: {}", finding.remediation);
+        let _ = writeln!(text, "    Remediation: {}", printable(&finding.remediation));
     }
 }
 
@@ -196,7 +267,9 @@ fn tell_exemptions(text: &mut String, updates: &[FindingUpdate<'_>], max: usize)
             text.push_str("\nExemptions:\n");
         }
         if n < max {
-            let _ = writeln!(text, "  {}: {}: {}", name(&update.finding), update.finding.control, status.detail);
+            // Whoever may tag a key may write anything here.
+            let (name, control, detail) = (name(&update.finding), update.finding.control, unlinked(&status.detail));
+            let _ = writeln!(text, "  {name}: {control}: {detail}");
         } else {
             omitted.count(update);
         }
@@ -205,10 +278,10 @@ fn tell_exemptions(text: &mut String, updates: &[FindingUpdate<'_>], max: usize)
 }
 
 /// What no longer exists, in short. A common cause that passed is said once.
-fn tell_resolved(text: &mut String, updates: &[FindingUpdate<'_>], max: usize) {
+fn tell_ended(text: &mut String, heading: &str, ended: &[&FindingUpdate<'_>], max: usize) {
     let mut lines: Vec<(String, Vec<&FindingUpdate<'_>>)> = Vec::new();
     let mut causes: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for update in of_change(updates, Change::Resolved) {
+    for update in ended {
         let finding = &update.finding;
         if finding.compliance == Compliance::InsufficientData {
             let at = *causes.entry((&finding.reason, &finding.detail)).or_insert(lines.len());
@@ -219,41 +292,53 @@ fn tell_resolved(text: &mut String, updates: &[FindingUpdate<'_>], max: usize) {
             continue;
         }
         let now = update.resolution.as_ref().map(|it| it.detail.as_str()).filter(|detail| !detail.is_empty());
-        let now = now.map(|now| format!(": {now}")).unwrap_or_default();
+        let now = now.map(|now| format!(": {}", printable(now))).unwrap_or_default();
         let since = date(update.first_seen);
         lines.push((format!("{}: {}, open since {since}{now}", name(finding), finding.control), vec![update]));
     }
     let (in_full, rest) = lines.split_at(max.min(lines.len()));
     for (n, (line, updates)) in in_full.iter().enumerate() {
         if n == 0 {
-            text.push_str("\nResolved:\n");
+            let _ = write!(text, "\n{heading}:\n");
         }
         if let (true, Some(first)) = (line.is_empty(), updates.first()) {
             let names = Names::of(updates);
             let keys = counted(names.0.len(), "key");
-            let _ = writeln!(text, "  no longer, for {keys}: {}: {names}", first.finding.detail);
+            let _ = writeln!(text, "  no longer, for {keys}: {}: {names}", printable(&first.finding.detail));
         } else {
             let _ = writeln!(text, "  {line}");
         }
     }
     let mut omitted = Omitted::default();
     rest.iter().flat_map(|(_, updates)| updates).for_each(|update| omitted.count(update));
-    omitted.tell(text, "More resolved");
+    omitted.tell(text, &format!("More {}", heading.to_lowercase()));
+}
+
+/// The findings in the order of their keys' names, and those that there is no room for.
+fn by_name<'a, 'f>(
+    updates: &[&'a FindingUpdate<'f>],
+    max: usize,
+) -> (Vec<&'a FindingUpdate<'f>>, Vec<&'a FindingUpdate<'f>>) {
+    let mut updates = updates.to_vec();
+    // Those with an alias first: people know them by it.
+    updates.sort_by_key(|update| (update.finding.aliases.is_empty(), name(&update.finding)));
+    let others = updates.split_off(max.min(updates.len()));
+    (updates, others)
 }
 
 /// The names of keys that something is said of together: the first few, and how many more.
-struct Names<'a>(Vec<&'a str>);
+struct Names(Vec<String>);
 
-impl<'a> Names<'a> {
-    fn of(updates: &[&'a FindingUpdate<'_>]) -> Self {
-        let mut names: Vec<&str> = updates.iter().map(|update| name(&update.finding)).collect();
+impl Names {
+    fn of(updates: &[&FindingUpdate<'_>]) -> Self {
+        let mut names: Vec<String> = updates.iter().map(|update| name(&update.finding)).collect();
         names.sort_unstable();
         names.dedup();
         Self(names)
     }
 }
 
-impl std::fmt::Display for Names<'_> {
+impl std::fmt::Display for Names {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (told, more) = self.0.split_at(self.0.len().min(MAX_NAMED_KEYS));
         f.write_str(&told.join(", "))?;
@@ -261,22 +346,34 @@ impl std::fmt::Display for Names<'_> {
     }
 }
 
-fn name(finding: &Finding) -> &str {
-    finding.aliases.first().unwrap_or(&finding.key_arn)
+/// The key's first alias, or its ARN.
+fn name(finding: &Finding) -> String {
+    printable(finding.aliases.first().unwrap_or(&finding.key_arn))
+}
+
+/// The key's first alias with the beginning of its ID, or its ID.
+fn short_name(finding: &Finding) -> String {
+    const SHORT: usize = 12;
+    let id = printable(&finding.key_id);
+    let Some(alias) = finding.aliases.first() else { return id };
+    let short: String = id.chars().take(SHORT).collect();
+    let ellipsis = if short.len() < id.len() { "…" } else { "" };
+    format!("{} ({short}{ellipsis})", printable(alias))
 }
 
 fn title(finding: &Finding) -> String {
+    let arn = printable(&finding.key_arn);
     if finding.aliases.is_empty() {
-        return finding.key_arn.clone();
+        return arn;
     }
-    format!("{} ({})", finding.aliases.join(", "), finding.key_arn)
+    format!("{} ({arn})", printable(&finding.aliases.join(", ")))
 }
 
 /// The evidence in one line, and each link in it in one of its own.
 fn tell_evidence(text: &mut String, finding: &Finding) {
     let facts = finding.evidence.iter().map(|(name, value)| {
-        let value = value.as_str().map_or_else(|| value.to_string(), readable);
-        (name.replace('_', " "), value)
+        let value = value.as_str().map_or_else(|| printable(&value.to_string()), readable);
+        (printable(name).replace('_', " "), value)
     });
     let (links, words): (Vec<_>, Vec<_>) = facts.partition(|(_, value)| value.starts_with("https://"));
     if !words.is_empty() {
@@ -290,7 +387,7 @@ fn tell_evidence(text: &mut String, finding: &Finding) {
 
 /// A text of the evidence; an instant to the minute.
 fn readable(text: &str) -> String {
-    text.parse().map_or_else(|_| text.to_owned(), minute)
+    text.parse().map_or_else(|_| printable(text), minute)
 }
 
 /// An instant as people read it.

@@ -62,6 +62,7 @@ pub(crate) fn text(report: &Report, updates: &[FindingUpdate<'_>], room: usize) 
             "new": [],
             "worsened": [],
             "resolved": [],
+            "deleted": [],
             "reminder": [],
             "exemptions": [],
             "omitted": omitted,

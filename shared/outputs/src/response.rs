@@ -24,6 +24,10 @@ pub struct AlertCounts {
     pub resolved: usize,
     /// Unchanged findings of which the team is reminded.
     pub reminder: usize,
+    /// Keys that were deleted.
+    pub deleted: usize,
+    /// What waits because nobody has confirmed a subscription, of any of these kinds, and exemption notices.
+    pub held_back: usize,
     /// Messages that the topic took.
     pub messages_published: usize,
 }

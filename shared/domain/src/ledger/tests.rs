@@ -523,3 +523,124 @@ proptest! {
         }
     }
 }
+
+static DELETION: Control =
+    Control { id: PENDING_DELETION, title: "", severity: Severity::Critical, other_severities: "", references: &[] };
+
+/// One run of a function that judges deletion. The changes that it tells, by control; what it leaves open.
+fn deletion_run(
+    open: Vec<Record>,
+    seen: &[(usize, [Verdict; 2])],
+    every_key: bool,
+    after_event: &[usize],
+    n: i64,
+) -> (Vec<String>, Vec<Record>, Vec<Record>) {
+    let controls: [&Control; 2] = [&DELETION, &CONTROL];
+    let location = Location { partition: "aws".into(), region: "r".into(), account_id: "1".into() };
+    let ledger = Ledger::new(open.clone());
+    let mut sightings = Sightings::of(ledger.keys());
+    let mut report = Report::new("f", &location, day(n), &controls, None);
+    for (number, verdicts) in seen {
+        sightings.saw(&key(*number).arn, &controls, verdicts);
+        report.add(&key(*number), &controls, verdicts.clone(), Some(&BTreeMap::new()));
+    }
+    for number in after_event {
+        sightings.gone_after_event(&key(*number));
+    }
+    if every_key {
+        sightings.saw_every_key();
+    }
+    ledger.exempt(&mut report.findings, day(n));
+    let reconciliation = ledger.reconcile(&report.findings, &sightings, &controls, day(n), INTERVAL);
+    let mut told: Vec<String> = reconciliation
+        .updates
+        .iter()
+        .map(|it| {
+            format!("{} {} {}", it.change.map_or("notice", Change::as_str), it.finding.control, it.finding.key_id)
+        })
+        .collect();
+    told.sort();
+    let kept = open.into_iter().filter(|record| {
+        !reconciliation.updates.iter().any(|it| it.record.id() == record.id())
+            && !reconciliation.ended.iter().any(|it| it.id() == record.id())
+    });
+    let kept: Vec<Record> = kept.collect();
+    let (still_open, closed) = reconciliation.after_the_alert(day(n));
+    (told, [kept, still_open].concat(), closed)
+}
+
+fn to_be_deleted() -> [Verdict; 2] {
+    [Verdict::non_compliant("scheduled_for_deletion"), Verdict::non_compliant("off")]
+}
+
+#[test]
+fn a_key_that_was_to_be_deleted_and_is_gone_is_told_as_deleted_and_nothing_else_of_it() {
+    let (told, open, _) = deletion_run(vec![], &[(1, to_be_deleted())], true, &[], 0);
+    assert_eq!(told, ["new c 1", "new pending-deletion 1"]);
+    let (told, open, closed) = deletion_run(open, &[], true, &[], 1);
+    assert_eq!(told, ["deleted pending-deletion 1"]);
+    assert_eq!(closed.iter().map(|record| record.control.as_str()).collect::<Vec<_>>(), ["c"], "closed without a word");
+    // An event that comes late, or twice, is no news; the next listing of every key closes what was told.
+    let (told, open, _) = deletion_run(open, &[], false, &[1], 1);
+    assert_eq!((told.as_slice(), open.len()), (&[][..], 1));
+    let (told, open, closed) = deletion_run(open, &[], true, &[], 2);
+    assert_eq!((told.as_slice(), open.len(), closed.len()), (&[][..], 0, 1));
+    let history: Vec<_> = closed[0].history.iter().map(|entry| entry.event).collect();
+    assert_eq!(history, [HistoryEvent::New, HistoryEvent::Deleted]);
+}
+
+#[test]
+fn an_event_about_a_key_that_is_gone_tells_that_it_was_deleted_though_nothing_was_known_of_it() {
+    let (told, open, _) = deletion_run(vec![], &[], false, &[1], 0);
+    assert_eq!(told, ["deleted pending-deletion 1"]);
+    let (told, open, _) = deletion_run(open, &[], false, &[1], 0);
+    assert_eq!(told, [""; 0]);
+    assert_eq!(deletion_run(open, &[], true, &[], 1).1, []);
+}
+
+#[test]
+fn an_exempt_key_that_was_deleted_is_told_and_a_key_that_was_not_to_be_is_resolved() {
+    let (_, mut open, _) = deletion_run(vec![], &[(1, to_be_deleted())], true, &[], 0);
+    for record in &mut open {
+        record.last_notified = None;
+        let exemption = ExemptionRecord { tag: "t".into(), state: ExemptionState::InEffect, pending: false };
+        record.exemption = Some(exemption);
+    }
+    assert_eq!(deletion_run(open, &[], true, &[], 1).0, ["deleted pending-deletion 1"]);
+    let fine = Verdict::compliant("not_scheduled");
+    let (_, open, _) = deletion_run(vec![], &[(1, [fine, Verdict::non_compliant("off")])], true, &[], 0);
+    assert_eq!(deletion_run(open, &[], true, &[], 1).0, ["resolved c 1"]);
+}
+
+#[test]
+fn a_deletion_that_may_not_have_been_told_is_told_by_the_next_run_whatever_it_is_for() {
+    let (_, mut open, _) = deletion_run(vec![], &[(1, to_be_deleted())], true, &[], 0);
+    open.iter_mut().filter(|it| it.control == PENDING_DELETION).for_each(|it| it.pending = Some(Change::Deleted));
+    assert_eq!(deletion_run(open, &[], false, &[], 1).0, ["deleted pending-deletion 1"]);
+}
+
+#[test]
+fn a_key_that_its_tag_excludes_is_announced_once() {
+    let excluded = |open: Vec<Record>, is_excluded: bool, n: i64| {
+        let ledger = Ledger::new(open.clone());
+        let mut sightings = Sightings::of(ledger.keys());
+        if is_excluded {
+            sightings.excluded(&key(1));
+        }
+        let verdict = if is_excluded { excluded("its tag") } else { Verdict::compliant("good") };
+        sightings.saw(&key(1).arn, &CONTROLS, &[verdict]);
+        let reconciliation = ledger.reconcile(&[], &sightings, &CONTROLS, day(n), INTERVAL);
+        let notices = reconciliation.updates.iter().filter(|it| it.change.is_none() && it.exemption.is_some()).count();
+        let ended = reconciliation.ended.len();
+        let is_silent = reconciliation.updates.is_empty();
+        let (still_open, _) = reconciliation.after_the_alert(day(n));
+        (notices, if is_silent && ended == 0 { open } else { still_open })
+    };
+    let (told, open) = excluded(vec![], true, 0);
+    assert_eq!((told, open.len()), (1, 1));
+    let (told, open) = excluded(open, true, 1);
+    assert_eq!((told, open.len()), (0, 1));
+    let (told, open) = excluded(open, false, 2);
+    assert_eq!((told, open.len()), (0, 0));
+    assert_eq!(excluded(open, true, 3).0, 1, "again, and told again");
+}
