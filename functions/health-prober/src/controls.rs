@@ -242,6 +242,11 @@ pub enum ProbeError {
         /// KMS operation that gave it back.
         operation: &'static str,
     },
+    /// The answer names another key than the one that was asked.
+    AnotherKey {
+        /// KMS operation that gave it.
+        operation: &'static str,
+    },
     /// A call failed.
     Failed(Failure),
 }
@@ -260,14 +265,16 @@ impl ProbeError {
             "KeyUnavailableException",
         ];
         match self {
-            Self::Differs { .. } => true,
+            Self::Differs { .. } | Self::AnotherKey { .. } => true,
+            // In a custom key store an invalid state may be a proxy that is slow or throttled.
+            Self::Failed(failure) if matches!(failure.cause, Cause::Throttled | Cause::Timeout) => false,
             Self::Failed(failure) => failure.code.as_deref().is_some_and(|code| OF_THE_KEY.contains(&code)),
         }
     }
 
     fn operation(&self) -> &'static str {
         match self {
-            Self::Differs { operation } => operation,
+            Self::Differs { operation } | Self::AnotherKey { operation } => operation,
             Self::Failed(failure) => failure.operation,
         }
     }
@@ -275,6 +282,7 @@ impl ProbeError {
     fn in_words(&self) -> String {
         match self {
             Self::Differs { operation } => format!("kms:{operation} gave back something else than what went in"),
+            Self::AnotherKey { operation } => format!("the answer of kms:{operation} names another key"),
             Self::Failed(failure) => match &failure.code {
                 Some(code) if self.is_the_keys() => format!("kms:{} was refused ({code})", failure.operation),
                 _ => failure.to_string(),
@@ -284,7 +292,7 @@ impl ProbeError {
 
     fn error_code(&self) -> Option<&str> {
         match self {
-            Self::Differs { .. } => None,
+            Self::Differs { .. } | Self::AnotherKey { .. } => None,
             Self::Failed(failure) => failure.code.as_deref(),
         }
     }
@@ -403,11 +411,20 @@ pub fn replicas_of(key: &Key) -> Result<&[RelatedKey], Verdict> {
     }
 }
 
-/// The verdict about the replicas of a primary.
-pub fn replica_health(replicas: &[Replica], cross_region_trips: &[CrossRegionTrip]) -> Verdict {
+/// The verdict about the replicas of a primary. `not_known` is the primary's Region and why it is not known whether the
+/// primary was chosen for probing, if that matters.
+pub fn replica_health(
+    replicas: &[Replica],
+    not_known: Option<(&str, &Failure)>,
+    cross_region_trips: &[CrossRegionTrip],
+) -> Verdict {
     let mut evidence: Vec<(String, String)> = Vec::new();
     let mut not_enabled = Vec::new();
     let mut open: Option<Verdict> = None;
+    if let Some((region, failure)) = not_known.filter(|_| !replicas.is_empty()) {
+        evidence.push((format!("{region}_tags"), format!("not known: {failure}")));
+        open = Some(failed_in(region, &unless_gone(failure)));
+    }
     for replica in replicas {
         let region = &replica.related.region;
         let told = match state_of(replica) {
@@ -913,7 +930,7 @@ mod tests {
     #[test]
     fn replica_health_by_the_states_of_the_replicas() {
         let healthy = (Compliant, "replicas_healthy");
-        assert_eq!(row(&replica_health(&[], &[])), healthy);
+        assert_eq!(row(&replica_health(&[], None, &[])), healthy);
         for (state, expected) in [
             ("Enabled", healthy),
             ("Disabled", (NonCompliant, "replica_not_enabled")),
@@ -924,7 +941,7 @@ mod tests {
             ("Updating", (InsufficientData, "key_in_transition")),
             ("Zombie", UNEXPECTED),
         ] {
-            let verdict = replica_health(&[replica(OREGON, Ok("Enabled")), replica(IRELAND, Ok(state))], &[]);
+            let verdict = replica_health(&[replica(OREGON, Ok("Enabled")), replica(IRELAND, Ok(state))], None, &[]);
             assert_eq!(row(&verdict), expected, "{state}");
             if expected != healthy {
                 assert_tells(&verdict, IRELAND);
@@ -938,14 +955,14 @@ mod tests {
     fn replica_health_where_a_region_is_not_known() {
         for (cause, reason) in COMMON {
             let unknown = || replica(IRELAND, Err(failure("DescribeKey", cause, None)));
-            let verdict = replica_health(&[replica(OREGON, Ok("Enabled")), unknown()], &[]);
+            let verdict = replica_health(&[replica(OREGON, Ok("Enabled")), unknown()], None, &[]);
             // `not_found` would say that the primary is gone.
             let reason = if reason == "not_found" { "unexpected_response" } else { reason };
             assert_eq!(row(&verdict), (InsufficientData, reason));
             assert_tells(&verdict, IRELAND);
             assert!(verdict.evidence[IRELAND].as_str().unwrap().starts_with("not known: "));
             // What is known to be wrong counts more than what is not known.
-            let verdict = replica_health(&[unknown(), replica(OREGON, Ok("Disabled"))], &[]);
+            let verdict = replica_health(&[unknown(), replica(OREGON, Ok("Disabled"))], None, &[]);
             assert_eq!(row(&verdict), (NonCompliant, "replica_not_enabled"));
             assert_eq!(verdict.detail, "a replica of this key cannot be used: in us-west-2 it is Disabled");
             assert!(verdict.evidence[IRELAND].as_str().unwrap().starts_with("not known: "));
@@ -954,7 +971,48 @@ mod tests {
             chosen: Some(Err(failure("ListResourceTags", Cause::AccessDenied, None))),
             ..replica(IRELAND, Ok("Enabled"))
         };
-        assert_eq!(row(&replica_health(&[untold], &[])), (InsufficientData, "access_denied"));
+        assert_eq!(row(&replica_health(&[untold], None, &[])), (InsufficientData, "access_denied"));
+    }
+
+    #[test]
+    fn replica_health_where_it_is_not_known_whether_the_primary_was_chosen() {
+        for (cause, reason) in COMMON {
+            let reason = if reason == "not_found" { "unexpected_response" } else { reason };
+            let failure = failure("ListResourceTags", cause, None);
+            let not_known = Some((HOME, &failure));
+            let verdict = replica_health(&[replica(IRELAND, Ok("Enabled"))], not_known, &[]);
+            assert_eq!(row(&verdict), (InsufficientData, reason));
+            assert_tells(&verdict, HOME);
+            assert!(verdict.evidence[&format!("{HOME}_tags")].as_str().unwrap().starts_with("not known: "));
+            // What is known to be wrong counts more; without a replica there is nothing to know.
+            let verdict = replica_health(&[replica(IRELAND, Ok("Disabled"))], not_known, &[]);
+            assert_eq!(row(&verdict), (NonCompliant, "replica_not_enabled"));
+            assert_eq!(row(&replica_health(&[], not_known, &[])), (Compliant, "replicas_healthy"));
+        }
+    }
+
+    #[test]
+    fn in_a_custom_key_store_an_invalid_state_may_pass() {
+        let invalid = |cause| ProbeError::Failed(failure("Encrypt", cause, Some("KMSInvalidStateException")));
+        for (cause, expected) in [
+            (Cause::Throttled, (InsufficientData, "throttled")),
+            (Cause::Timeout, (InsufficientData, "timeout")),
+            (Cause::Unexpected, (NonCompliant, "round_trip_failed")),
+        ] {
+            let trip = RoundTrip { result: Err(invalid(cause)), milliseconds: Vec::new() };
+            assert_eq!(row(&round_trip(&key(), &trip)), expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_names_another_key_is_a_failed_round_trip() {
+        let result = Err(ProbeError::AnotherKey { operation: "Encrypt" });
+        let verdict = round_trip(&key(), &RoundTrip { result: result.clone(), milliseconds: Vec::new() });
+        assert_eq!(row(&verdict), (NonCompliant, "round_trip_failed"));
+        assert!(verdict.detail.contains("the answer of kms:Encrypt names another key"), "{}", verdict.detail);
+        let trip = CrossRegionTrip { from: HOME.into(), to: IRELAND.into(), result };
+        let verdict = replica_health(&[replica(IRELAND, Ok("Enabled"))], None, &[trip]);
+        assert_eq!(row(&verdict), (NonCompliant, "replica_round_trip_failed"));
     }
 
     fn crossing(from: &str, to: &str, result: Result<(), ProbeError>) -> CrossRegionTrip {
@@ -965,28 +1023,28 @@ mod tests {
     fn replica_health_by_what_crosses_from_region_to_region() {
         let replicas = [replica(IRELAND, Ok("Enabled"))];
         let fine = crossing(HOME, IRELAND, Ok(()));
-        assert_eq!(row(&replica_health(&replicas, std::slice::from_ref(&fine))), (Compliant, "replicas_healthy"));
+        assert_eq!(row(&replica_health(&replicas, None, std::slice::from_ref(&fine))), (Compliant, "replicas_healthy"));
         for (code, cause) in OF_THE_KEY {
             let bad = crossing(IRELAND, HOME, Err(ProbeError::Failed(failure("Decrypt", cause, Some(code)))));
-            let verdict = replica_health(&replicas, &[fine.clone(), bad]);
+            let verdict = replica_health(&replicas, None, &[fine.clone(), bad]);
             assert_eq!(row(&verdict), (NonCompliant, "replica_round_trip_failed"), "{code}");
             assert!(verdict.detail.contains("from eu-west-1 to us-east-1"), "{}", verdict.detail);
             assert!(verdict.evidence["eu-west-1_to_us-east-1"].as_str().unwrap().contains(code));
         }
         let other = crossing(HOME, IRELAND, Err(ProbeError::Differs { operation: "Decrypt" }));
-        assert_eq!(row(&replica_health(&replicas, &[other])), (NonCompliant, "replica_round_trip_failed"));
+        assert_eq!(row(&replica_health(&replicas, None, &[other])), (NonCompliant, "replica_round_trip_failed"));
         for (cause, reason) in COMMON {
             let reason = if reason == "not_found" { "unexpected_response" } else { reason };
             for (operation, place) in [("Encrypt", HOME), ("Decrypt", IRELAND)] {
                 let lost = crossing(HOME, IRELAND, Err(ProbeError::Failed(failure(operation, cause, None))));
-                let verdict = replica_health(&replicas, &[lost]);
+                let verdict = replica_health(&replicas, None, &[lost]);
                 assert_eq!(row(&verdict), (InsufficientData, reason));
                 assert_tells(&verdict, place);
             }
         }
         let disabled = [replica(IRELAND, Ok("Enabled")), replica(OREGON, Ok("Disabled"))];
         let other = crossing(HOME, IRELAND, Err(ProbeError::Differs { operation: "Decrypt" }));
-        assert_eq!(row(&replica_health(&disabled, &[other])), (NonCompliant, "replica_not_enabled"));
+        assert_eq!(row(&replica_health(&disabled, None, &[other])), (NonCompliant, "replica_not_enabled"));
     }
 
     #[test]

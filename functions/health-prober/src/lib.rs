@@ -25,7 +25,7 @@ use domain::key::{Key, KeyState, RelatedKey, opts_in};
 use domain::verdict::Verdict;
 use futures::future::{join, join_all, join3};
 use jiff::Timestamp;
-use monitor::check::{Check, Outcome, RunContext};
+use monitor::check::{Check, KeyTags, Outcome, RunContext};
 use monitor::settings::{Environment, InvalidConfiguration, List, PROBE_KEYS, Setting};
 use outputs::metrics::Samples;
 use tokio::sync::OnceCell;
@@ -80,12 +80,21 @@ impl Check for HealthProber {
         Context::default()
     }
 
-    async fn evaluate(&self, context: &Context, kms: &Kms, key: &Key, _: Timestamp) -> Outcome<[Verdict; 7]> {
-        let method = match self.is_chosen(kms, &key.id, &key.arn).await {
-            Ok(true) => probe_method_of(key),
-            Ok(false) => Err(not_selected(key)),
-            // Where no method is possible, it does not matter whether the key is chosen.
-            Err(failure) => Err(probe_method_of(key).err().unwrap_or_else(|| failed_in(key.region(), &failure))),
+    async fn evaluate(
+        &self,
+        context: &Context,
+        kms: &Kms,
+        key: &Key,
+        tags: &KeyTags<'_>,
+        _: Timestamp,
+    ) -> Outcome<[Verdict; 7]> {
+        let chosen = if self.probe_keys.contains(&key.arn) { Ok(true) } else { tags.get().await.map(opts_in) };
+        let (method, not_known) = match (chosen, probe_method_of(key)) {
+            // Where no round trip is possible, it does not matter whether the key is chosen.
+            (Ok(true), method) => (method, None),
+            (Ok(false), _) => (Err(not_selected(key)), None),
+            (Err(_), Err(verdict)) => (Err(verdict), None),
+            (Err(failure), Ok(_)) => (Err(failed_in(key.region(), failure)), Some(failure)),
         };
         let related = replicas_of(key);
         let to_look_at = related.as_deref().unwrap_or_default();
@@ -106,7 +115,7 @@ impl Check for HealthProber {
         let (health, coverage, drift) = match related {
             Err(verdict) => (verdict.clone(), verdict.clone(), verdict),
             Ok(related) => (
-                replica_health(&replicas, &cross_region_trips),
+                replica_health(&replicas, not_known.map(|failure| (key.region(), failure)), &cross_region_trips),
                 replica_coverage(key, related, &self.replica_regions),
                 replica_policy_drift(key, policy.as_ref(), &replicas),
             ),
@@ -120,6 +129,11 @@ impl Check for HealthProber {
         };
         let round_trip = attempt.map_or_else(|verdict| verdict, |attempt| round_trip(key, &attempt.trip));
         Outcome::Final([pending_deletion(key), key_usable(key), round_trip, health, coverage, drift, key_store])
+    }
+
+    fn evaluate_excluded(&self, key: &Key, excluded: &Verdict) -> [Verdict; 7] {
+        let [_, usable, round_trip, health, coverage, drift, key_store]: [Verdict; 7] = excluded.for_all();
+        [pending_deletion(key), usable, round_trip, health, coverage, drift, key_store]
     }
 
     fn measured(&self, context: &Context) -> Vec<Samples> {
@@ -189,7 +203,7 @@ async fn key_stores(kms: &Kms) -> Result<BTreeMap<String, KeyStore>, Failure> {
 struct Attempt {
     method: ProbeMethod,
     plaintext: Plaintext,
-    made: Result<ProbeOutput, Failure>,
+    made: Result<ProbeOutput, ProbeError>,
     trip: RoundTrip,
 }
 
@@ -202,12 +216,12 @@ impl Attempt {
             milliseconds.push((operation.name(), step));
             context.latencies.borrow_mut().push(step);
         };
-        let made = probe.make(kms, &key.id).await.map(|(made, step)| {
+        let made = probe.make(kms, &key.id).await.map_err(ProbeError::Failed).and_then(|(made, step)| {
             took(probe.making(), step);
-            made
+            made.of_key(&key.id, probe.making())
         });
         let result = match &made {
-            Err(failure) => Err(ProbeError::Failed(failure.clone())),
+            Err(error) => Err(error.clone()),
             Ok(made) => match probe.take(kms, &key.id, made).await {
                 Err(failure) => Err(ProbeError::Failed(failure)),
                 Ok(taken) => {
@@ -232,20 +246,20 @@ impl Attempt {
             .collect();
         let made_there = join_all(there.iter().map(|place| async {
             let made = place.call(kms, probe.making(), async |kms| probe.make(kms, place.key_id).await).await;
-            made.map(|(made, step)| {
+            made.map_err(ProbeError::Failed).and_then(|(made, step)| {
                 context.latencies.borrow_mut().push(step);
-                made
+                made.of_key(place.key_id, probe.making())
             })
         }))
         .await;
         let here = Place { name: key.region(), key_id: &key.id, elsewhere: None };
-        let places: Vec<(&Place<'_>, &Result<ProbeOutput, Failure>)> =
+        let places: Vec<(&Place<'_>, &Result<ProbeOutput, ProbeError>)> =
             std::iter::once((&here, &self.made)).chain(there.iter().zip(&made_there)).collect();
         let ways = places.iter().flat_map(|from| places.iter().map(move |to| (from, to)));
         let cross_region_trips =
             ways.filter(|((from, _), (to, _))| from.name != to.name).map(|((from, made), (to, _))| async {
                 let result = match made {
-                    Err(failure) => Err(ProbeError::Failed(failure.clone())),
+                    Err(error) => Err(error.clone()),
                     Ok(made) => {
                         let taken =
                             to.call(kms, probe.taking(), async |kms| probe.take(kms, to.key_id, made).await).await;

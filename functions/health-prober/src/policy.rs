@@ -1,10 +1,11 @@
 //! Do two key policies mean the same? Compared as parsed JSON. Pure.
 //!
-//! The order of members, statements and lists does not matter, nor does it whether a single element stands in a list. Each
-//! key's own ARN and Region name count as equal: `s3.us-east-1.amazonaws.com` in the policy of a key in us-east-1 is the
-//! same as `s3.eu-west-1.amazonaws.com` in that of its replica in eu-west-1.
+//! The order of members, statements and lists does not matter, nor does it whether a single element stands in a list. A text
+//! counts as equal as it stands, or once each key's own ARN and Region name are taken out of it:
+//! `s3.us-east-1.amazonaws.com` in the policy of a key in us-east-1 is the same as `s3.eu-west-1.amazonaws.com` in that of its
+//! replica in eu-west-1, and the ARN of a role that names a Region is the same in both.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use domain::key::RelatedKey;
 use serde_json::{Map, Value};
@@ -12,6 +13,7 @@ use serde_json::{Map, Value};
 /// A policy in the form in which it can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    key: RelatedKey,
     statements: Vec<Statement>,
     /// The members of the document beside its statements.
     others: Map<String, Value>,
@@ -33,53 +35,63 @@ impl Policy {
             statement => vec![statement],
         };
         let statements: Option<Vec<Statement>> =
-            statements.into_iter().enumerate().map(|(place, content)| Statement::of(place, content, key)).collect();
-        let others = others.into_iter().map(|(name, value)| (name, normal(value, key))).collect();
-        Some(Self { statements: statements?, others })
+            statements.into_iter().enumerate().map(|(place, content)| Statement::of(place, content)).collect();
+        let mut distinct: Vec<Statement> = Vec::new();
+        for statement in statements? {
+            if !distinct.iter().any(|it| it.content == statement.content) {
+                distinct.push(statement);
+            }
+        }
+        let others = others.into_iter().map(|(name, value)| (name, normal(value))).collect();
+        Some(Self { key: key.clone(), statements: distinct, others })
     }
 
     /// What of the primary's policy is different in that of its replica in `region`, in words; nothing if they mean the
     /// same.
     pub fn differences(&self, replica: &Self, region: &str) -> Vec<String> {
-        let mut differences = Vec::new();
-        let only_in = |one: &Self, other: &Self| -> BTreeMap<String, Value> {
-            let lacks = |it: &&Statement| !other.statements.iter().any(|its| its.content == it.content);
-            one.statements.iter().filter(lacks).map(|it| (it.name.clone(), it.content.clone())).collect()
+        let keys = (&self.key, &replica.key);
+        let contents = |policy: &'_ Self| policy.statements.iter().map(|it| it.content.clone()).collect::<Vec<_>>();
+        let (here, there) = unmatched(&contents(self), &contents(replica), keys);
+        let names = |policy: &Self, places: Vec<usize>| -> BTreeSet<String> {
+            places.into_iter().filter_map(|place| Some(policy.statements.get(place)?.name.clone())).collect()
         };
-        let (here, mut there) = (only_in(self, replica), only_in(replica, self));
-        for name in here.into_keys() {
-            differences.push(match there.remove(&name) {
-                Some(_) => format!("{name} is different in {region}"),
-                None => format!("{name} is missing in {region}"),
+        let (here, mut there) = (names(self, here), names(replica, there));
+        let mut differences = Vec::new();
+        for name in here {
+            differences.push(if there.remove(&name) {
+                format!("{name} is different in {region}")
+            } else {
+                format!("{name} is missing in {region}")
             });
         }
-        differences.extend(there.into_keys().map(|name| format!("{name} stands in {region} only")));
-        let mut names: Vec<&String> = self.others.keys().chain(replica.others.keys()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let changed = names.into_iter().filter(|name| self.others.get(*name) != replica.others.get(*name));
+        differences.extend(there.into_iter().map(|name| format!("{name} stands in {region} only")));
+        let names: BTreeSet<&String> = self.others.keys().chain(replica.others.keys()).collect();
+        let is_same = |name: &str| match (self.others.get(name), replica.others.get(name)) {
+            (Some(here), Some(there)) => is_same(here, there, keys),
+            (here, there) => here == there,
+        };
+        let changed = names.into_iter().filter(|name| !is_same(name));
         differences.extend(changed.map(|name| format!("member `{name}` is different in {region}")));
         differences
     }
 }
 
 impl Statement {
-    fn of(place: usize, content: Value, key: &RelatedKey) -> Option<Self> {
+    fn of(place: usize, content: Value) -> Option<Self> {
         let name = match content.as_object()?.get("Sid").and_then(Value::as_str) {
             Some(sid) if !sid.is_empty() => format!("statement `{sid}`"),
             _ => format!("statement {}", place + 1),
         };
-        Some(Self { name, content: normal(content, key) })
+        Some(Self { name, content: normal(content) })
     }
 }
 
-/// The value with lists sorted and without repetitions, single elements out of their lists, and the key's own names out of
-/// its texts. The order of an object's members is serde's: by name.
-fn normal(value: Value, key: &RelatedKey) -> Value {
+/// The value with lists sorted and without repetitions, and single elements out of their lists. The order of an object's
+/// members is serde's: by name.
+fn normal(value: Value) -> Value {
     match value {
-        Value::String(text) => Value::String(without_own_names(&text, key)),
         Value::Array(elements) => {
-            let mut elements: Vec<Value> = elements.into_iter().map(|element| normal(element, key)).collect();
+            let mut elements: Vec<Value> = elements.into_iter().map(normal).collect();
             elements.sort_by_cached_key(Value::to_string);
             elements.dedup();
             match <[Value; 1]>::try_from(elements) {
@@ -88,10 +100,45 @@ fn normal(value: Value, key: &RelatedKey) -> Value {
             }
         }
         Value::Object(members) => {
-            Value::Object(members.into_iter().map(|(name, member)| (name, normal(member, key))).collect())
+            Value::Object(members.into_iter().map(|(name, member)| (name, normal(member))).collect())
         }
         other => other,
     }
+}
+
+/// Do two values mean the same in the policies of these two keys?
+fn is_same(here: &Value, there: &Value, keys: (&RelatedKey, &RelatedKey)) -> bool {
+    match (here, there) {
+        (Value::String(one), Value::String(other)) => {
+            one == other || without_own_names(one, keys.0) == without_own_names(other, keys.1)
+        }
+        (Value::Array(ones), Value::Array(others)) => {
+            let (ones, others) = unmatched(ones, others, keys);
+            ones.is_empty() && others.is_empty()
+        }
+        (Value::Object(ones), Value::Object(others)) => {
+            ones.len() == others.len()
+                && ones.iter().all(|(name, one)| others.get(name).is_some_and(|other| is_same(one, other, keys)))
+        }
+        _ => here == there,
+    }
+}
+
+/// The places of the elements on both sides that have no partner on the other one. What is equal as it stands goes
+/// together first: of two Regions that both policies name, each is its own.
+fn unmatched(here: &[Value], there: &[Value], keys: (&RelatedKey, &RelatedKey)) -> (Vec<usize>, Vec<usize>) {
+    let mut here: Vec<(usize, &Value)> = here.iter().enumerate().collect();
+    let mut there: Vec<(usize, &Value)> = there.iter().enumerate().collect();
+    let mut pair_off = |is_partner: &dyn Fn(&Value, &Value) -> bool| {
+        here.retain(|(_, one)| {
+            let partner = there.iter().position(|(_, other)| is_partner(one, other));
+            partner.map(|place| there.swap_remove(place)).is_none()
+        });
+    };
+    pair_off(&|one, other| one == other);
+    pair_off(&|one, other| is_same(one, other, keys));
+    let places = |left: Vec<(usize, &Value)>| left.into_iter().map(|(place, _)| place).collect();
+    (places(here), places(there))
 }
 
 /// The text with the key's own ARN and Region name replaced by what cannot stand in a policy of KMS's: control characters.
@@ -138,6 +185,23 @@ mod tests {
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
+    /// A role of IAM Identity Center, whose ARN names the Region of Identity Center.
+    const IDENTITY_CENTER: &str =
+        "arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/eu-west-1/AWSReservedSSO_Admin_0";
+
+    fn via_both() -> Value {
+        let services = ["s3.us-east-1.amazonaws.com", "s3.eu-west-1.amazonaws.com"];
+        json!({"Effect": "Allow", "Condition": {"StringEquals": {"kms:ViaService": services}}})
+    }
+
+    #[test]
+    fn one_region_is_not_both() {
+        let one =
+            json!({"Effect": "Allow", "Condition": {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}});
+        assert_eq!(differences(&of(json!([one])), &of(json!([via_both()]))).len(), 1);
+        assert_eq!(differences(&of(json!([via_both()])), &of(json!([one]))).len(), 1);
+    }
+
     #[test]
     fn policies_that_mean_the_same() {
         let admin = json!({"Sid": "Admin", "Effect": "Allow", "Principal": {"AWS": "a"}, "Action": "kms:*"});
@@ -166,6 +230,17 @@ mod tests {
                 of(json!([{"Condition": {"ArnLike": {"aws:SourceArn": ["arn:aws:logs:eu-west-1:123456789012:*"]}}}])),
             ),
             (of(json!([])), of(json!([]))),
+            // What names a Region in other people's ARNs, the same in both; a list of both Regions.
+            (
+                of(json!([{"Principal": {"AWS": IDENTITY_CENTER}}])),
+                of(json!([{"Principal": {"AWS": IDENTITY_CENTER}}])),
+            ),
+            (of(json!([via_both()])), of(json!([via_both()]))),
+            (
+                of(json!([via_both(), via("s3.us-east-1.amazonaws.com")])),
+                of(json!([via("s3.eu-west-1.amazonaws.com"), via_both()])),
+            ),
+            (of(json!([admin, admin])), of(json!([admin]))),
         ] {
             assert_eq!(differences(&here, &there), Vec::<String>::new(), "{here} {there}");
         }

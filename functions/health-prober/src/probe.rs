@@ -25,14 +25,38 @@ const CONTEXT: (&str, &str) = ("purpose", "kms-compliance-probe");
 /// What goes in. So short a message fits into every kind of key.
 pub struct Plaintext([u8; 32]);
 
-/// What came out: ciphertext, signature or MAC.
-pub struct ProbeOutput(Blob);
+/// What came out: ciphertext, signature or MAC; and the key that the answer names.
+pub struct ProbeOutput {
+    blob: Blob,
+    answered_by: Option<String>,
+}
+
+impl ProbeOutput {
+    /// It, if the answer names no other key than the one of that ID.
+    ///
+    /// # Errors
+    /// It names another one.
+    pub fn of_key(self, key_id: &str, operation: Operation) -> Result<Self, ProbeError> {
+        if names(self.answered_by.as_deref(), key_id) { Ok(self) } else { Err(another_key(operation)) }
+    }
+}
+
+/// Does an answer name the key of that ID, by ID or ARN, or none at all?
+fn names(answered_by: Option<&str>, key_id: &str) -> bool {
+    answered_by.is_none_or(|key| key.rsplit('/').next() == Some(key_id))
+}
+
+fn another_key(operation: Operation) -> ProbeError {
+    ProbeError::AnotherKey { operation: operation.name() }
+}
 
 /// How a key took back what was made.
 #[derive(Debug)]
 pub struct ProbeCheck {
     /// Is it what went in?
     is_the_same: bool,
+    /// Did the key that was asked answer?
+    is_of_the_key: bool,
     /// How long the call took.
     pub milliseconds: f64,
 }
@@ -41,9 +65,13 @@ impl ProbeCheck {
     /// As the end of a round trip by that operation.
     ///
     /// # Errors
-    /// It is not what went in.
+    /// It is not what went in, or another key answered.
     pub fn result(&self, operation: Operation) -> Result<(), ProbeError> {
-        if self.is_the_same { Ok(()) } else { Err(ProbeError::Differs { operation: operation.name() }) }
+        match (self.is_of_the_key, self.is_the_same) {
+            (false, _) => Err(another_key(operation)),
+            (true, false) => Err(ProbeError::Differs { operation: operation.name() }),
+            (true, true) => Ok(()),
+        }
     }
 }
 
@@ -120,32 +148,41 @@ impl<'a> Probe<'a> {
         let algorithm = self.method.algorithm.as_str();
         let plaintext = || self.plaintext.blob();
         let clock = Stopwatch::default();
-        let made = match self.method.kind {
+        let (made, answered_by) = match self.method.kind {
             ProbeKind::SymmetricEncryption | ProbeKind::AsymmetricEncryption => {
                 let call = async |kms: &Client| {
                     let request = kms.encrypt().key_id(key_id).plaintext(plaintext());
                     let request = request.encryption_algorithm(algorithm.into()).set_encryption_context(self.context());
                     clock.time(request.send()).await
                 };
-                kms.call(operation, call).await?.ciphertext_blob
+                {
+                    let answer = kms.call(operation, call).await?;
+                    (answer.ciphertext_blob, answer.key_id)
+                }
             }
             ProbeKind::Signature => {
                 let call = async |kms: &Client| {
                     let request = kms.sign().key_id(key_id).message(plaintext()).message_type(MessageType::Raw);
                     clock.time(request.signing_algorithm(algorithm.into()).send()).await
                 };
-                kms.call(operation, call).await?.signature
+                {
+                    let answer = kms.call(operation, call).await?;
+                    (answer.signature, answer.key_id)
+                }
             }
             ProbeKind::Mac => {
                 let call = async |kms: &Client| {
                     let request = kms.generate_mac().key_id(key_id).message(plaintext());
                     clock.time(request.mac_algorithm(algorithm.into()).send()).await
                 };
-                kms.call(operation, call).await?.mac
+                {
+                    let answer = kms.call(operation, call).await?;
+                    (answer.mac, answer.key_id)
+                }
             }
         };
         let made = made.ok_or_else(|| operation.unreadable("the answer has nothing in it"))?;
-        Ok((ProbeOutput(made), clock.milliseconds()))
+        Ok((ProbeOutput { blob: made, answered_by }, clock.milliseconds()))
     }
 
     /// Decrypts or verifies with the key of that ID.
@@ -155,9 +192,9 @@ impl<'a> Probe<'a> {
     pub async fn take(&self, kms: &Kms, key_id: &str, made: &ProbeOutput) -> Result<ProbeCheck, Failure> {
         let operation = self.taking();
         let algorithm = self.method.algorithm.as_str();
-        let (plaintext, made) = (|| self.plaintext.blob(), || made.0.clone());
+        let (plaintext, made) = (|| self.plaintext.blob(), || made.blob.clone());
         let clock = Stopwatch::default();
-        let is_the_same = match self.method.kind {
+        let (is_the_same, answered_by) = match self.method.kind {
             ProbeKind::SymmetricEncryption | ProbeKind::AsymmetricEncryption => {
                 let call = async |kms: &Client| {
                     let request = kms.decrypt().key_id(key_id).ciphertext_blob(made());
@@ -165,7 +202,7 @@ impl<'a> Probe<'a> {
                     clock.time(request.send()).await
                 };
                 let answer = kms.call(operation, call).await?;
-                answer.plaintext.map(|it| it.as_ref() == self.plaintext.0)
+                (answer.plaintext.map(|it| it.as_ref() == self.plaintext.0), answer.key_id)
             }
             ProbeKind::Signature => {
                 let valid_is_there = MemberPresence::of("SignatureValid");
@@ -175,7 +212,7 @@ impl<'a> Probe<'a> {
                     clock.time(request.customize().interceptor(valid_is_there.clone()).send()).await
                 };
                 let answer = kms.call(operation, call).await?;
-                valid_is_there.get().then_some(answer.signature_valid)
+                (valid_is_there.get().then_some(answer.signature_valid), answer.key_id)
             }
             ProbeKind::Mac => {
                 let valid_is_there = MemberPresence::of("MacValid");
@@ -185,11 +222,14 @@ impl<'a> Probe<'a> {
                     clock.time(request.customize().interceptor(valid_is_there.clone()).send()).await
                 };
                 let answer = kms.call(operation, call).await?;
-                valid_is_there.get().then_some(answer.mac_valid)
+                (valid_is_there.get().then_some(answer.mac_valid), answer.key_id)
             }
         };
         match is_the_same {
-            Some(is_the_same) => Ok(ProbeCheck { is_the_same, milliseconds: clock.milliseconds() }),
+            Some(is_the_same) => {
+                let is_of_the_key = names(answered_by.as_deref(), key_id);
+                Ok(ProbeCheck { is_the_same, is_of_the_key, milliseconds: clock.milliseconds() })
+            }
             None => Err(operation.unreadable("the answer does not say what it is asked")),
         }
     }

@@ -14,7 +14,7 @@ use domain::failure::Failure;
 use domain::key::Key;
 use domain::verdict::Verdict;
 use jiff::Timestamp;
-use monitor::check::{Check, Outcome, RunContext};
+use monitor::check::{Check, KeyTags, Outcome, RunContext};
 use monitor::settings::{Environment, InvalidConfiguration, MAX_DAYS, Number, Setting};
 
 use controls::{Age, CONTROLS, Thresholds, age_by_description, age_by_rotations, imported_material_expiry, whole_days};
@@ -61,7 +61,7 @@ impl Check for KeyAgeChecker {
 
     async fn begin(&self, _: &RunContext<'_>) {}
 
-    async fn evaluate(&self, (): &(), kms: &Kms, key: &Key, now: Timestamp) -> Outcome<[Verdict; 2]> {
+    async fn evaluate(&self, (): &(), kms: &Kms, key: &Key, _: &KeyTags<'_>, now: Timestamp) -> Outcome<[Verdict; 2]> {
         let age = match age_by_description(key, self.thresholds, now) {
             Age::Settled(verdict) => verdict,
             Age::DependsOnRotations { created_at } => {

@@ -14,7 +14,7 @@ use domain::failure::Failure;
 use domain::key::{Key, Unexpected};
 use domain::verdict::Verdict;
 use jiff::Timestamp;
-use monitor::check::{Check, Outcome, RunContext};
+use monitor::check::{Check, KeyTags, Outcome, RunContext};
 use monitor::settings::{Environment, InvalidConfiguration, MAX_DAYS, Number, Setting};
 
 use controls::{CONTROLS, RotationStatus, Thresholds, evaluate, settled};
@@ -58,7 +58,7 @@ impl Check for RotationChecker {
 
     async fn begin(&self, _: &RunContext<'_>) {}
 
-    async fn evaluate(&self, (): &(), kms: &Kms, key: &Key, now: Timestamp) -> Outcome<[Verdict; 3]> {
+    async fn evaluate(&self, (): &(), kms: &Kms, key: &Key, _: &KeyTags<'_>, now: Timestamp) -> Outcome<[Verdict; 3]> {
         Outcome::Final(match settled(key) {
             Some(verdict) => verdict.for_all(),
             None => evaluate(key, rotation_status(kms, &key.id).await, self.thresholds, now),

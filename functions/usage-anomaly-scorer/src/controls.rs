@@ -350,6 +350,7 @@ pub fn unused_by_last_usage(last: &Result<LastUsage, Failure>, thresholds: Thres
                 .evidence("tracking_start", tracked_since.to_string())
         }
         Ok(LastUsage::NotSince(tracked_since)) => Verdict::insufficient_data("usage_not_tracked")
+            .passing_and_told()
             .detail(format!("not used since {}; KMS does not know of the time before", date(*tracked_since)))
             .evidence("tracking_start", tracked_since.to_string())
             .remediation(

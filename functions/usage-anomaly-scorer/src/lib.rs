@@ -23,7 +23,7 @@ use domain::key::{Key, opts_in};
 use domain::location::Location;
 use domain::verdict::Verdict;
 use jiff::Timestamp;
-use monitor::check::{Check, Outcome, RunContext};
+use monitor::check::{Check, KeyTags, Outcome, RunContext};
 use monitor::settings::{Environment, InvalidConfiguration, MAX_DAYS, Number, PROBE_KEYS, Setting};
 
 use cloudwatch::CloudWatch;
@@ -139,11 +139,18 @@ impl Check for UsageAnomalyScorer {
         context
     }
 
-    async fn evaluate(&self, context: &Context, kms: &Kms, key: &Key, now: Timestamp) -> Outcome<[Verdict; 3]> {
+    async fn evaluate(
+        &self,
+        context: &Context,
+        _: &Kms,
+        key: &Key,
+        tags: &KeyTags<'_>,
+        now: Timestamp,
+    ) -> Outcome<[Verdict; 3]> {
         let usage = context.of_key(&key.id);
         let anomaly = usage_anomaly(usage, key, self.thresholds, &context.location);
         let ratio = decrypt_ratio(usage, key, self.thresholds);
-        match self.key_unused(usage, kms, key, now).await {
+        match self.key_unused(usage, key, tags, now).await {
             Unused::Settled(unused) => Outcome::Final([anomaly, unused, ratio]),
             Unused::DependsOnLastUsage(not_asked) => Outcome::Provisional([anomaly, not_asked, ratio]),
         }
@@ -163,16 +170,16 @@ impl Check for UsageAnomalyScorer {
 }
 
 impl UsageAnomalyScorer {
-    async fn key_unused(&self, usage: KeyActivity<'_>, kms: &Kms, key: &Key, now: Timestamp) -> Unused {
+    async fn key_unused(&self, usage: KeyActivity<'_>, key: &Key, tags: &KeyTags<'_>, now: Timestamp) -> Unused {
         if let Some(verdict) = unused_by_description(key, self.thresholds, now) {
             return Unused::Settled(verdict);
         }
         if self.probe_keys.contains(&key.arn) {
             return Unused::Settled(probed());
         }
-        match kms.tags(&key.id).await {
-            Err(failure) => Unused::Settled((&failure).into()),
-            Ok(tags) if opts_in(&tags) => Unused::Settled(probed()),
+        match tags.get().await {
+            Err(failure) => Unused::Settled(failure.into()),
+            Ok(tags) if opts_in(tags) => Unused::Settled(probed()),
             Ok(_) => unused_by_metrics(usage, self.thresholds, now),
         }
     }

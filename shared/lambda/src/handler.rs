@@ -12,9 +12,9 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use monitor::check::{AnyCheck, Check};
 use monitor::deadlines::Deadlines;
 use monitor::run::{Options, Run, RunOutcome};
-use monitor::settings::{Environment, EvaluationSettings, HomeSettings, InvalidConfiguration};
+use monitor::settings::{Environment, EvaluationSettings, HomeSettings, InvalidConfiguration, Setting, Text};
 use monitor::target::{Home, Target};
-use outputs::metrics;
+use outputs::metrics::{Emission, Measured, Trigger};
 use outputs::response::AlertCounts;
 use serde::Serialize;
 use serde_json::Value;
@@ -26,6 +26,25 @@ use crate::logging;
 
 /// Time that is kept for the way back of the response.
 const FOR_THE_RESPONSE: Duration = Duration::from_millis(500);
+
+static METRICS_NAMESPACE: Text<String> = Text {
+    name: "METRICS_NAMESPACE",
+    default: "KmsCompliance",
+    is_required: false,
+    allowed: "a CloudWatch namespace: 1 to 255 letters, digits or any of `.-_/#:`, not beginning with `AWS/` or `:`",
+    parse: namespace,
+    meaning: "namespace of the metrics; the template gives each stack its own",
+};
+
+/// The settings of the handler itself.
+pub const SETTINGS: &[&dyn Setting] = &[&METRICS_NAMESPACE];
+
+fn namespace(value: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_/#:".contains(c);
+    let whole =
+        value.len() <= 255 && value.chars().all(allowed) && !value.starts_with("AWS/") && !value.starts_with(':');
+    whole.then(|| value.to_owned())
+}
 
 /// The answer to an invocation.
 #[derive(Debug, Serialize)]
@@ -62,6 +81,7 @@ pub struct Handler<C> {
     settings: EvaluationSettings,
     home: Home,
     config: SdkConfig,
+    metrics_namespace: String,
     log_level: String,
 }
 
@@ -77,6 +97,7 @@ impl<C: Check> Handler<C> {
             check: C::read(environment)?,
             home: Home::new(&config, home),
             config,
+            metrics_namespace: METRICS_NAMESPACE.require(environment)?,
             log_level: logging::level_name(environment),
         })
     }
@@ -130,7 +151,7 @@ impl<C: Check> Handler<C> {
             deadlines: &deadlines,
         };
         let outcome = run.run().await?;
-        self.emit_metrics(&outcome, now, monotonic() - start);
+        self.emit_metrics(&outcome, run.trigger(), now, monotonic() - start);
         Ok((outcome.report, outcome.alerts))
     }
 
@@ -143,7 +164,7 @@ impl<C: Check> Handler<C> {
         })
     }
 
-    fn emit_metrics(&self, outcome: &RunOutcome, now: Timestamp, took: Duration) {
+    fn emit_metrics(&self, outcome: &RunOutcome, trigger: Option<Trigger>, now: Timestamp, took: Duration) {
         let RunOutcome { report, alerts, samples, kms_calls, kms_throttles } = outcome;
         let run_duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
@@ -157,15 +178,16 @@ impl<C: Check> Handler<C> {
             run_duration_ms,
             "the run is done"
         );
-        let measured = metrics::Measured {
-            at: now,
+        let Some(trigger) = trigger else { return };
+        let measured = Measured {
             kms_calls: *kms_calls,
             kms_throttles: *kms_throttles,
             messages_published: alerts.messages_published,
+            held_back: alerts.held_back,
             run_duration_ms,
         };
-        let samples = metrics::lines_of(samples, C::FUNCTION, now, &self.log_level);
-        for line in metrics::lines(report, measured, &self.log_level).into_iter().chain(samples) {
+        let emission = Emission { namespace: &self.metrics_namespace, level: &self.log_level, at: now };
+        for line in emission.lines(report, measured, samples, trigger) {
             #[expect(clippy::print_stdout, reason = "Lambda takes metrics from standard output, as bare JSON lines")]
             {
                 println!("{line}");

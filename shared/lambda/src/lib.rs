@@ -8,4 +8,4 @@ mod handler;
 mod logging;
 
 pub use error::HandlerError;
-pub use handler::{Handler, Response, serve};
+pub use handler::{Handler, Response, SETTINGS, serve};

@@ -2,8 +2,11 @@
 
 use std::future;
 
+use std::collections::BTreeMap;
+
 use aws::kms::Kms;
 use domain::control::Control;
+use domain::failure::Failure;
 use domain::finding::KeyIdentity;
 use domain::key::Key;
 use domain::verdict::{ByControl, Verdict};
@@ -11,6 +14,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use jiff::Timestamp;
 use outputs::metrics::Samples;
+use tokio::sync::OnceCell;
 
 use crate::deadlines::Deadlines;
 use crate::inventory::Inventory;
@@ -55,8 +59,15 @@ pub trait Check: Sized {
         context: &Self::Context,
         kms: &Kms,
         key: &Key,
+        tags: &KeyTags<'_>,
         now: Timestamp,
     ) -> impl Future<Output = Outcome<Self::Verdicts>>;
+
+    /// The verdicts about a key that its tag excludes: `excluded`, but for controls that no tag can switch off. No call is
+    /// made for it.
+    fn evaluate_excluded(&self, _key: &Key, excluded: &Verdict) -> Self::Verdicts {
+        excluded.for_all()
+    }
 
     /// Judges a key again whose verdicts are provisional, once all keys are judged. Where time runs out before that, the
     /// provisional verdicts stand.
@@ -74,6 +85,29 @@ pub trait Check: Sized {
     /// What it measured during the run, beside what is measured of every run.
     fn measured(&self, _context: &Self::Context) -> Vec<Samples> {
         Vec::new()
+    }
+}
+
+/// The tags of one key, asked for when the first one needs them, and once.
+#[derive(Debug)]
+pub struct KeyTags<'a> {
+    kms: &'a Kms,
+    key_id: &'a str,
+    tags: OnceCell<Result<BTreeMap<String, String>, Failure>>,
+}
+
+impl<'a> KeyTags<'a> {
+    /// The tags of that key.
+    pub fn of(kms: &'a Kms, key_id: &'a str) -> Self {
+        Self { kms, key_id, tags: OnceCell::new() }
+    }
+
+    /// The tags.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn get(&self) -> Result<&BTreeMap<String, String>, &Failure> {
+        self.tags.get_or_init(|| self.kms.tags(self.key_id)).await.as_ref()
     }
 }
 
@@ -128,7 +162,16 @@ pub trait BegunCheck {
     fn control_count(&self) -> usize;
 
     /// Judges one key.
-    fn evaluate<'a>(&'a self, kms: &'a Kms, key: &'a Key, now: Timestamp) -> LocalBoxFuture<'a, Outcome<Vec<Verdict>>>;
+    fn evaluate<'a>(
+        &'a self,
+        kms: &'a Kms,
+        key: &'a Key,
+        tags: &'a KeyTags<'a>,
+        now: Timestamp,
+    ) -> LocalBoxFuture<'a, Outcome<Vec<Verdict>>>;
+
+    /// Judges one key that its tag excludes.
+    fn evaluate_excluded(&self, key: &Key, excluded: &Verdict) -> Vec<Verdict>;
 
     /// Judges a key again whose verdicts are provisional.
     fn finish<'a>(
@@ -172,14 +215,24 @@ impl<C: Check> BegunCheck for Begun<'_, C> {
         C::CONTROLS.as_ref().len()
     }
 
-    fn evaluate<'a>(&'a self, kms: &'a Kms, key: &'a Key, now: Timestamp) -> LocalBoxFuture<'a, Outcome<Vec<Verdict>>> {
+    fn evaluate<'a>(
+        &'a self,
+        kms: &'a Kms,
+        key: &'a Key,
+        tags: &'a KeyTags<'a>,
+        now: Timestamp,
+    ) -> LocalBoxFuture<'a, Outcome<Vec<Verdict>>> {
         async move {
-            match self.check.evaluate(&self.context, kms, key, now).await {
+            match self.check.evaluate(&self.context, kms, key, tags, now).await {
                 Outcome::Final(verdicts) => Outcome::Final(verdicts.into_iter().collect()),
                 Outcome::Provisional(verdicts) => Outcome::Provisional(verdicts.into_iter().collect()),
             }
         }
         .boxed_local()
+    }
+
+    fn evaluate_excluded(&self, key: &Key, excluded: &Verdict) -> Vec<Verdict> {
+        self.check.evaluate_excluded(key, excluded).into_iter().collect()
     }
 
     fn finish<'a>(

@@ -6,12 +6,14 @@ use std::pin::pin;
 use aws::kms::Kms;
 use domain::control::Control;
 use domain::exemption::TAG_PREFIX;
+use domain::failure::Cause;
 use domain::failure::Failure;
 use domain::finding::KeyIdentity;
+use domain::key::{EXCLUDE_TAG, Key, is_excluded};
 use domain::ledger::Sightings;
 use domain::location::KeyName;
 use domain::report::{EvaluationLines, Report};
-use domain::verdict::{Compliance, NOT_FOUND, Verdict, settled_by_description};
+use domain::verdict::{Compliance, NOT_FOUND, Verdict, excluded, gone_after_event, settled_by_description};
 use futures::StreamExt;
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -19,7 +21,7 @@ use outputs::metrics::Samples;
 use outputs::response;
 use tokio::time::{Instant, timeout_at};
 
-use crate::check::{AnyCheck, BegunCheck, Outcome, RunContext};
+use crate::check::{AnyCheck, BegunCheck, KeyTags, Outcome, RunContext};
 use crate::deadlines::Deadlines;
 use crate::error::RunError;
 use crate::inventory::{Candidate, Inventory, Source};
@@ -84,6 +86,7 @@ struct EvaluatedKey {
     /// By check.
     outcomes: Vec<Outcome<Vec<Verdict>>>,
     tags: ExemptingTags,
+    is_excluded_by_tag: bool,
 }
 
 /// Provisional verdicts of one check about one key.
@@ -145,7 +148,7 @@ impl Monitor<'_> {
             RunContext { target, settings: self.settings, inventory: &inventory, now: request.judged_at, deadlines };
         let mut evaluated = self.checks.iter().map(|check| Evaluated::new(*check, target, request)).collect::<Vec<_>>();
         let begun = join_all(self.checks.iter().map(|check| check.begin(&run))).await;
-        let checks = Checks { begun: &begun, kms: &kms, request };
+        let checks = Checks { begun: &begun, kms: &kms, request, settings: self.settings };
         checks.evaluate(&run, &mut evaluated).await;
         name_by_aliases(&kms, deadlines.named, &mut evaluated).await;
         let finished = evaluated.into_iter().zip(&begun).map(|(Evaluated { report, sightings, .. }, begun)| {
@@ -176,7 +179,7 @@ impl Evaluated {
     fn take(&mut self, key: &KeyIdentity, sighting: &Sighting, verdicts: Vec<Verdict>, tags: &ExemptingTags) {
         match sighting {
             Sighting::Gone => return self.sightings.gone(&key.arn),
-            Sighting::GoneAfterEvent => self.sightings.gone(&key.arn),
+            Sighting::GoneAfterEvent => self.sightings.gone_after_event(key),
             Sighting::Seen => self.sightings.saw(&key.arn, &self.controls, &verdicts),
             Sighting::NotSeen => {}
         }
@@ -190,6 +193,7 @@ struct Checks<'a> {
     begun: &'a [Box<dyn BegunCheck + 'a>],
     kms: &'a Kms,
     request: &'a Request<'a>,
+    settings: &'a EvaluationSettings,
 }
 
 impl Checks<'_> {
@@ -204,8 +208,13 @@ impl Checks<'_> {
         let mut provisional = Vec::new();
         while let Ok(Some(key)) = timeout_at(run.deadlines.evaluated, keys.next()).await {
             reached += 1;
-            let EvaluatedKey { key, source, outcomes, tags } = key;
+            let EvaluatedKey { key, source, outcomes, tags, is_excluded_by_tag } = key;
             tags_failed.note(&tags);
+            if is_excluded_by_tag {
+                for it in evaluated.iter_mut() {
+                    it.sightings.excluded(&key);
+                }
+            }
             for (check, (outcome, evaluated)) in outcomes.into_iter().zip(evaluated.iter_mut()).enumerate() {
                 match outcome {
                     Outcome::Final(verdicts) => {
@@ -244,23 +253,40 @@ impl Checks<'_> {
 
     async fn evaluate_key(&self, candidate: Candidate) -> EvaluatedKey {
         let Candidate { mut key, source } = candidate;
+        let key_id = key.id.clone();
+        let tags = KeyTags::of(self.kms, &key_id);
+        let mut is_excluded_by_tag = false;
         let outcomes = match &source {
             Source::Settled(verdict) | Source::OutOfScope(verdict) => self.all_say(verdict),
             Source::Listed | Source::Named => match self.kms.describe_key(&key.id, &key.arn).await {
+                Err(failure) if self.is_gone_after_event(&source, &failure) => self.all_say(&gone_after_event()),
                 Err(failure) => self.all_say(&Verdict::from(&failure)),
                 Ok(facts) => {
                     key.arn.clone_from(&facts.arn);
                     if let Some(verdict) = settled_by_description(&facts) {
                         self.all_say(&verdict)
+                    } else if self.settings.allow_exclusion_by_tag && tags.get().await.is_ok_and(is_excluded) {
+                        is_excluded_by_tag = true;
+                        self.all_exclude(&facts)
                     } else {
                         let now = self.request.judged_at;
-                        join_all(self.begun.iter().map(|check| check.evaluate(self.kms, &facts, now))).await
+                        join_all(self.begun.iter().map(|check| check.evaluate(self.kms, &facts, &tags, now))).await
                     }
                 }
             },
         };
-        let tags = self.exempting_tags(&key, outcomes.iter().flat_map(Outcome::verdicts)).await;
-        EvaluatedKey { key, source, outcomes, tags }
+        let tags = exempting_tags(&tags, outcomes.iter().flat_map(Outcome::verdicts)).await;
+        EvaluatedKey { key, source, outcomes, tags, is_excluded_by_tag }
+    }
+
+    fn is_gone_after_event(&self, source: &Source, failure: &Failure) -> bool {
+        *source == Source::Named && self.request.is_of_key_events && failure.cause == Cause::NotFound
+    }
+
+    /// What is said of a key that its tag excludes.
+    fn all_exclude(&self, key: &Key) -> Vec<Outcome<Vec<Verdict>>> {
+        let excluded = excluded(&format!("its tag {EXCLUDE_TAG} is true"));
+        self.begun.iter().map(|check| Outcome::Final(check.evaluate_excluded(key, &excluded))).collect()
     }
 
     /// The same verdict by every control of every check.
@@ -280,7 +306,7 @@ impl Checks<'_> {
                 let verdicts = check.finish(self.kms, key, verdicts.clone(), self.request.judged_at).await;
                 let tags = match tags {
                     Some(tags) => Some(tags.clone()),
-                    None => self.exempting_tags(key, &verdicts).await,
+                    None => exempting_tags(&KeyTags::of(self.kms, &key.id), &verdicts).await,
                 };
                 Some((place, (verdicts, tags)))
             })
@@ -292,18 +318,16 @@ impl Checks<'_> {
         }
         finished
     }
+}
 
-    /// The values of the tags that exempt a key, if it has a finding.
-    async fn exempting_tags(&self, key: &KeyIdentity, verdicts: impl IntoIterator<Item = &Verdict>) -> ExemptingTags {
-        if !verdicts.into_iter().any(|verdict| verdict.compliance == Compliance::NonCompliant) {
-            return None;
-        }
-        let tags = self.kms.tags(&key.id).await.map(|tags| {
-            let exempting = |(name, value): (String, String)| Some((name.strip_prefix(TAG_PREFIX)?.to_owned(), value));
-            tags.into_iter().filter_map(exempting).collect()
-        });
-        Some(tags)
+/// The values of the tags that exempt a key, if it has a finding.
+async fn exempting_tags(tags: &KeyTags<'_>, verdicts: impl IntoIterator<Item = &Verdict>) -> ExemptingTags {
+    if !verdicts.into_iter().any(|verdict| verdict.compliance == Compliance::NonCompliant) {
+        return None;
     }
+    let exempting =
+        |(name, value): (&String, &String)| Some((name.strip_prefix(TAG_PREFIX)?.to_owned(), value.clone()));
+    Some(tags.get().await.map(|tags| tags.iter().filter_map(exempting).collect()).map_err(Clone::clone))
 }
 
 /// Keys whose tags could not be read: how many, and why the last of them.

@@ -2,10 +2,10 @@
 //!
 //! 1. The lease says that the run is about to tell: from then on no other attempt takes over.
 //! 2. What changed is recorded as pending.
-//! 3. The alert is published.
+//! 3. The alert is published, unless nobody has confirmed a subscription: SNS would take it, and nobody would get it.
 //! 4. What was told is recorded as told, what is resolved is closed.
 //!
-//! A crash between two steps leaves something pending, and the next run tells it.
+//! A crash between two steps leaves something pending, and the next run tells it; so does an alert that was held back.
 
 use domain::ledger::{Change, Reconciliation};
 use domain::report::Report;
@@ -16,7 +16,7 @@ use outputs::response::AlertCounts;
 use crate::deadlines::Deadlines;
 use crate::error::RunError;
 use crate::findings_table::{FindingsTable, Lease};
-use crate::sns::publish;
+use crate::sns;
 use crate::target::Home;
 
 /// The place where a run records: its part of the table, and the lease on it.
@@ -29,6 +29,8 @@ pub(crate) fn counts(reconciliation: &Reconciliation<'_>) -> AlertCounts {
         worsened: reconciliation.count(Change::Worsened),
         resolved: reconciliation.count(Change::Resolved),
         reminder: reconciliation.count(Change::Reminder),
+        deleted: reconciliation.count(Change::Deleted),
+        held_back: 0,
         messages_published: 0,
     }
 }
@@ -54,13 +56,42 @@ pub(crate) async fn notify(
         table.write(reconciliation.before_the_alert(), deadlines.recorded).await?;
     }
     if let Some(alert) = Alert::of(report, &reconciliation.updates) {
-        publish(home, &alert, report, deadlines.notified).await?;
+        if sns::nobody_listens(home, deadlines.recorded).await {
+            tracing::warn!("nobody has confirmed a subscription to the topic: the alert waits until somebody has");
+            alerts.held_back = reconciliation.updates.len();
+            return Ok(alerts);
+        }
+        sns::publish(home, &alert, report, deadlines.notified).await?;
         alerts.messages_published = 1;
     }
     if let Some((table, _)) = recorder {
-        let (open, closed) = reconciliation.after_the_alert(report.evaluated_at);
-        table.write(open.iter(), deadlines.notified).await?;
-        table.close(&closed, now, deadlines.notified).await?;
+        let is_told = alerts.messages_published > 0;
+        let marked = mark(table, reconciliation, report.evaluated_at, now, deadlines).await;
+        marked.map_err(|error| if is_told { after_the_alert(error) } else { error })?;
     }
     Ok(alerts)
+}
+
+/// Records what was told as told.
+async fn mark(
+    table: &FindingsTable<'_>,
+    reconciliation: Reconciliation<'_>,
+    told_at: Timestamp,
+    now: Timestamp,
+    deadlines: &Deadlines,
+) -> Result<(), RunError> {
+    let (open, closed) = reconciliation.after_the_alert(told_at);
+    table.write(open.iter(), deadlines.notified).await?;
+    table.close(&closed, now, deadlines.notified).await
+}
+
+/// The error of a run whose alert went out all the same.
+fn after_the_alert(error: RunError) -> RunError {
+    match error {
+        RunError::LedgerUnavailable { table, cause } => RunError::LedgerUnavailable {
+            table,
+            cause: format!("{cause}; the alert went out before that, and comes once more"),
+        },
+        other => other,
+    }
 }

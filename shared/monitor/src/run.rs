@@ -4,7 +4,7 @@ use domain::ledger::Ledger;
 use domain::location::KeyName;
 use domain::report::Report;
 use jiff::Timestamp;
-use outputs::metrics::Samples;
+use outputs::metrics::{Samples, Trigger};
 use outputs::response::AlertCounts;
 
 use crate::check::AnyCheck;
@@ -72,6 +72,17 @@ pub struct RunOutcome {
 }
 
 impl Run<'_> {
+    /// What set the run off; `None` if it judges for another instant, or tells nobody: then it counts nowhere.
+    pub fn trigger(&self) -> Option<Trigger> {
+        let Options { keys, as_of, dry_run, .. } = self.options;
+        match (*dry_run || as_of.is_some(), self.is_of_key_events, keys) {
+            (true, _, _) => None,
+            (false, true, _) => Some(Trigger::KeyEvents),
+            (false, false, Some(_)) => Some(Trigger::NamedKeys),
+            (false, false, None) => Some(Trigger::Daily),
+        }
+    }
+
     /// The whole run, while no other run of the function tells the team. A dry run tells nobody and needs no lease.
     ///
     /// # Errors

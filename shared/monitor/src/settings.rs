@@ -257,6 +257,8 @@ pub struct EvaluationSettings {
     pub excluded_keys: Vec<KeyName>,
     /// Share of each default KMS request quota that one run may use, 0 < x ≤ 1.
     pub kms_quota_share: f64,
+    /// May a tag exclude its key?
+    pub allow_exclusion_by_tag: bool,
 }
 
 /// Whom a function tells, and how it remembers.
@@ -296,6 +298,16 @@ static KMS_QUOTA_SHARE: Text<f64> = Text {
     allowed: "a number above 0 and at most 1",
     parse: |value| value.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0),
     meaning: "share of each default KMS request quota that one run may use",
+};
+
+static ALLOW_EXCLUSION_BY_TAG: Text<bool> = Text {
+    name: "ALLOW_EXCLUSION_BY_TAG",
+    default: "false",
+    is_required: false,
+    allowed: "`true` or `false`",
+    parse: |value| value.parse().ok(),
+    meaning: "does the tag `kms-compliance/exclude` = `true` leave its key out of all controls but `pending-deletion`? Then \
+              whoever may tag a key can silence it; it is announced once",
 };
 
 static SNS_TOPIC_ARN: Text<String> = Text {
@@ -340,7 +352,8 @@ pub static PROBE_KEYS: List<String> = List {
 
 impl EvaluationSettings {
     /// All of them.
-    pub const ALL: &'static [&'static dyn Setting] = &[&MONITORED_KEYS, &EXCLUDED_KEYS, &KMS_QUOTA_SHARE];
+    pub const ALL: &'static [&'static dyn Setting] =
+        &[&MONITORED_KEYS, &EXCLUDED_KEYS, &ALLOW_EXCLUSION_BY_TAG, &KMS_QUOTA_SHARE];
 
     /// Reads them.
     ///
@@ -351,6 +364,7 @@ impl EvaluationSettings {
             monitored_keys: MONITORED_KEYS.read(environment)?,
             excluded_keys: EXCLUDED_KEYS.read(environment)?,
             kms_quota_share: KMS_QUOTA_SHARE.require(environment)?,
+            allow_exclusion_by_tag: ALLOW_EXCLUSION_BY_TAG.require(environment)?,
         })
     }
 }
@@ -472,6 +486,7 @@ mod tests {
                 "the ARN of an SNS topic",
             ),
             ("KMS_QUOTA_SHARE", &["0", "-0.1", "1.01", "NaN", "inf", "a lot"], "a number above 0 and at most 1"),
+            ("ALLOW_EXCLUSION_BY_TAG", &["yes", "1", "TRUE"], "`true` or `false`"),
             ("FINDINGS_TABLE", &["ab", "a b c", "arn:aws:dynamodb:us-east-1:123456789012:table/t"], "a DynamoDB table"),
             ("RESOLVED_RETENTION_DAYS", &["0", "3651", "a year"], "a whole number from 1 to 3650"),
             ("REMINDER_INTERVAL_DAYS", &["-1", "3651", "weekly", "1.5"], "a whole number from 0 to 3650"),

@@ -44,18 +44,18 @@ pub(crate) fn text(report: &Report, updates: &[FindingUpdate<'_>]) -> String {
 /// What the message tells in one place.
 enum Entry<'a> {
     /// One control that one key does not meet.
-    NotMet(&'a FindingUpdate<'a>),
+    OneKey(&'a FindingUpdate<'a>),
     /// The same of several keys.
-    NotMetByMany(Vec<&'a FindingUpdate<'a>>),
+    ManyKeys(Vec<&'a FindingUpdate<'a>>),
     /// One cause that kept the run from knowing, wherever it struck.
-    NotKnown(Vec<&'a FindingUpdate<'a>>),
+    Cause(Vec<&'a FindingUpdate<'a>>),
 }
 
 impl Entry<'_> {
     fn updates(&self) -> &[&FindingUpdate<'_>] {
         match self {
-            Self::NotMet(update) => std::slice::from_ref(update),
-            Self::NotMetByMany(updates) | Self::NotKnown(updates) => updates,
+            Self::OneKey(update) => std::slice::from_ref(update),
+            Self::ManyKeys(updates) | Self::Cause(updates) => updates,
         }
     }
 }
@@ -86,9 +86,9 @@ fn entries<'a>(updates: &'a [FindingUpdate<'a>]) -> Vec<Entry<'a>> {
         }
     }
     let entry = |group: Vec<&'a FindingUpdate<'a>>| match group.as_slice() {
-        [first, ..] if first.finding.compliance != Compliance::NonCompliant => Entry::NotKnown(group),
-        [only] => Entry::NotMet(only),
-        _ => Entry::NotMetByMany(group),
+        [first, ..] if first.finding.compliance != Compliance::NonCompliant => Entry::Cause(group),
+        [only] => Entry::OneKey(only),
+        _ => Entry::ManyKeys(group),
     };
     groups.into_iter().map(entry).collect()
 }
@@ -102,20 +102,20 @@ fn with_at_most(report: &Report, updates: &[FindingUpdate<'_>], entries: &[Entry
     let mut told: BTreeSet<&str> = BTreeSet::new();
     for entry in in_full {
         match entry {
-            Entry::NotMet(update) => {
+            Entry::OneKey(update) => {
                 if told.insert(&update.finding.key_arn) {
                     tell_key(&mut text, &report.location, &update.finding, in_full, all_new);
                 }
             }
-            Entry::NotMetByMany(updates) => {
+            Entry::ManyKeys(updates) => {
                 let (named, others) = by_name(updates, max);
                 tell_keys(&mut text, &named, updates.len(), all_new);
-                others.into_iter().for_each(|update| omitted.count(update));
+                omitted.count_all(others);
             }
-            Entry::NotKnown(updates) => tell_cause(&mut text, &report.location, updates, all_new),
+            Entry::Cause(updates) => tell_cause(&mut text, &report.location, updates, all_new),
         }
     }
-    rest.iter().flat_map(Entry::updates).for_each(|update| omitted.count(update));
+    omitted.count_all(rest.iter().flat_map(Entry::updates).copied());
     omitted.tell(&mut text, "Not told in full");
     tell_exemptions(&mut text, updates, max);
     let (unwatched, resolved): (Vec<_>, Vec<_>) =
@@ -159,6 +159,12 @@ impl<'a> Omitted<'a> {
         *self.0.entry(update.finding.control).or_default() += 1;
     }
 
+    fn count_all<'f: 'a>(&mut self, updates: impl IntoIterator<Item = &'a FindingUpdate<'f>>) {
+        for update in updates {
+            self.count(update);
+        }
+    }
+
     fn tell(&self, text: &mut String, what: &str) {
         if !self.0.is_empty() {
             let counts: Vec<_> = self.0.iter().map(|(control, count)| format!("{control} {count}")).collect();
@@ -179,7 +185,7 @@ fn tell_deleted(text: &mut String, updates: &[FindingUpdate<'_>], max: usize) {
     }
     let _ = writeln!(text, "  {}  {}", first.finding.severity.as_str(), printable(&first.finding.detail));
     tell_remediation(text, &first.finding);
-    others.into_iter().for_each(|update| omitted.count(update));
+    omitted.count_all(others);
     omitted.tell(text, "More deleted");
 }
 
@@ -187,7 +193,7 @@ fn tell_deleted(text: &mut String, updates: &[FindingUpdate<'_>], max: usize) {
 fn tell_key(text: &mut String, location: &Location, first: &Finding, entries: &[Entry<'_>], all_new: bool) {
     let _ = write!(text, "\n{}\n", title(first));
     for entry in entries {
-        let Entry::NotMet(update) = entry else { continue };
+        let Entry::OneKey(update) = entry else { continue };
         let finding = &update.finding;
         if finding.key_arn != first.key_arn {
             continue;
@@ -310,7 +316,7 @@ fn tell_ended(text: &mut String, heading: &str, ended: &[&FindingUpdate<'_>], ma
         }
     }
     let mut omitted = Omitted::default();
-    rest.iter().flat_map(|(_, updates)| updates).for_each(|update| omitted.count(update));
+    omitted.count_all(rest.iter().flat_map(|(_, updates)| updates).copied());
     omitted.tell(text, &format!("More {}", heading.to_lowercase()));
 }
 

@@ -109,7 +109,7 @@ fn settings_page() -> String {
          is missing or does not parse fails every invocation as `InvalidConfiguration`, and nothing is called. An empty \
          variable counts as not set.\n\n## All functions\n\n"
     );
-    table(&mut page, &[EvaluationSettings::ALL, HomeSettings::ALL].concat());
+    table(&mut page, &[EvaluationSettings::ALL, HomeSettings::ALL, lambda::SETTINGS].concat());
     page.push_str(
         "\nBeside them Lambda's own `AWS_LAMBDA_LOG_LEVEL` and `AWS_LAMBDA_LOG_FORMAT`, and what the AWS SDK reads, \
          `AWS_ENDPOINT_URL` for example.\n",

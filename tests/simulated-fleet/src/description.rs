@@ -27,6 +27,8 @@ pub struct FleetDescription {
     pub page_size: Option<usize>,
     /// DynamoDB tables that exist, each with the key attributes `pk` and `sk`. Default none.
     pub tables: Vec<String>,
+    /// Subscriptions to any topic that somebody has confirmed. Default 1.
+    pub subscriptions_confirmed: u32,
     /// Items on a page of `Query`, at most. Default: as many as 1 MB holds.
     pub table_page_size: Option<usize>,
     /// Datapoints on a page of `GetMetricData`, at most. Default: as many as the call asks for, up to 100,800.
@@ -55,6 +57,7 @@ impl Default for FleetDescription {
             partition: "aws".to_owned(),
             page_size: None,
             tables: Vec::new(),
+            subscriptions_confirmed: 1,
             table_page_size: None,
             metric_page_size: None,
             metric_messages: Vec::new(),

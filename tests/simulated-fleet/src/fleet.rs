@@ -399,16 +399,19 @@ fn wall_clock() -> Timestamp {
 async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
     let served = state.served();
     let action = form.get("Action").map_or("", String::as_str);
-    if action != Operation::Publish.name() {
+    let Some(operation) = Operation::of(Service::Sns, action) else {
         lock(&state.calls).record_unknown(action.to_owned());
         let error = ApiError::bad_request("InvalidAction", format!("The action {action} is not valid."));
         return respond(state, Service::Sns, Err(error), &Delivery::Whole);
-    }
-    let operation = Operation::Publish;
+    };
     lock(&state.calls).record(operation.name(), None);
     let resource = form.get("TopicArn").map_or("*", String::as_str);
     let fault = served.fault(operation, None);
     suffer(state, &served, operation, resource, fault.as_ref(), || {
+        if operation == Operation::GetTopicAttributes {
+            let confirmed = served.model.description.subscriptions_confirmed;
+            return sns::render_attributes(form, confirmed, &state.next_id());
+        }
         let message = sns::message(form)?;
         lock(&state.published).push(message);
         Ok(sns::render_published(&state.next_id(), &state.next_id()))

@@ -30,6 +30,7 @@ pub enum Operation {
     GetKeyPolicy,
     GetKeyRotationStatus,
     GetMetricData,
+    GetTopicAttributes,
     ListAliases,
     ListKeyRotations,
     ListKeys,
@@ -44,7 +45,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::BatchWriteItem,
         Self::Decrypt,
         Self::DeleteItem,
@@ -57,6 +58,7 @@ impl Operation {
         Self::GetKeyPolicy,
         Self::GetKeyRotationStatus,
         Self::GetMetricData,
+        Self::GetTopicAttributes,
         Self::ListAliases,
         Self::ListKeyRotations,
         Self::ListKeys,
@@ -85,6 +87,7 @@ impl Operation {
             Self::GetKeyPolicy => "GetKeyPolicy",
             Self::GetKeyRotationStatus => "GetKeyRotationStatus",
             Self::GetMetricData => "GetMetricData",
+            Self::GetTopicAttributes => "GetTopicAttributes",
             Self::ListAliases => "ListAliases",
             Self::ListKeyRotations => "ListKeyRotations",
             Self::ListKeys => "ListKeys",
@@ -112,7 +115,7 @@ impl Operation {
         match self {
             Self::BatchWriteItem | Self::DeleteItem | Self::GetItem | Self::PutItem | Self::Query => Service::DynamoDb,
             Self::GetMetricData | Self::ListMetrics => Service::CloudWatch,
-            Self::Publish => Service::Sns,
+            Self::GetTopicAttributes | Self::Publish => Service::Sns,
             _ => Service::Kms,
         }
     }

@@ -1,4 +1,4 @@
-//! SNS as the functions use it: `Publish`, recorded, and refused where AWS refuses.
+//! SNS as the functions use it: `Publish`, recorded, and refused where AWS refuses; how many subscribers a topic has.
 
 use std::collections::BTreeMap;
 
@@ -31,8 +31,8 @@ pub(crate) fn parse_form(body: &[u8]) -> Form {
     form_urlencoded::parse(body).into_owned().collect()
 }
 
-/// The message of a `Publish` request, if AWS would take it.
-pub(crate) fn message(form: &Form) -> Result<Published, ApiError> {
+/// The topic that a request names.
+fn topic_arn(form: &Form) -> Result<&String, ApiError> {
     let topic_arn = form
         .get("TopicArn")
         .or_else(|| form.get("TargetArn"))
@@ -40,6 +40,12 @@ pub(crate) fn message(form: &Form) -> Result<Published, ApiError> {
     if topic_arn.split(':').count() != 6 || topic_arn.split(':').nth(2) != Some("sns") {
         return Err(invalid("TopicArn"));
     }
+    Ok(topic_arn)
+}
+
+/// The message of a `Publish` request, if AWS would take it.
+pub(crate) fn message(form: &Form) -> Result<Published, ApiError> {
+    let topic_arn = topic_arn(form)?;
     let message = form.get("Message").filter(|message| !message.is_empty()).ok_or_else(|| invalid("Empty message"))?;
     let subject = form.get("Subject");
     if subject.is_some_and(|subject| !is_subject(subject)) {
@@ -105,6 +111,19 @@ pub(crate) fn render_published(message_id: &str, request_id: &str) -> String {
         "<PublishResponse xmlns=\"{NAMESPACE}\"><PublishResult><MessageId>{message_id}</MessageId></PublishResult>\
          <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></PublishResponse>"
     )
+}
+
+/// The answer to `GetTopicAttributes`, as far as functions read it.
+pub(crate) fn render_attributes(form: &Form, confirmed: u32, request_id: &str) -> Result<String, ApiError> {
+    let attributes = [("TopicArn", topic_arn(form)?.clone()), ("SubscriptionsConfirmed", confirmed.to_string())];
+    let entry =
+        |(name, value): (&str, String)| format!("<entry><key>{name}</key><value>{}</value></entry>", escape(&value));
+    let entries: String = attributes.into_iter().map(entry).collect();
+    Ok(format!(
+        "<GetTopicAttributesResponse xmlns=\"{NAMESPACE}\"><GetTopicAttributesResult><Attributes>{entries}</Attributes>\
+         </GetTopicAttributesResult><ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>\
+         </GetTopicAttributesResponse>"
+    ))
 }
 
 pub(crate) fn render_error(error: &ApiError, request_id: &str) -> String {

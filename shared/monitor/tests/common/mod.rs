@@ -12,7 +12,7 @@ use domain::key::Key;
 use domain::location::Location;
 use domain::verdict::Verdict;
 use jiff::Timestamp;
-use monitor::check::{Check, Outcome, RunContext};
+use monitor::check::{Check, KeyTags, Outcome, RunContext};
 use monitor::settings::{Environment, InvalidConfiguration, Setting};
 use simulated_fleet::Fleet;
 
@@ -41,7 +41,7 @@ impl Check for SmallCheck {
 
     async fn begin(&self, _: &RunContext<'_>) {}
 
-    async fn evaluate(&self, (): &(), kms: &Kms, key: &Key, _: Timestamp) -> Outcome<[Verdict; 3]> {
+    async fn evaluate(&self, (): &(), kms: &Kms, key: &Key, _: &KeyTags<'_>, _: Timestamp) -> Outcome<[Verdict; 3]> {
         let status = async |kms: &aws_sdk_kms::Client| kms.get_key_rotation_status().key_id(&key.id).send().await;
         let not_asked = || Verdict::not_applicable("rotation_disabled");
         Outcome::Final(match kms.call(GET_KEY_ROTATION_STATUS, status).await {
@@ -71,7 +71,7 @@ impl Check for LateCheck {
 
     async fn begin(&self, _: &RunContext<'_>) {}
 
-    async fn evaluate(&self, (): &(), _: &Kms, _: &Key, _: Timestamp) -> Outcome<[Verdict; 1]> {
+    async fn evaluate(&self, (): &(), _: &Kms, _: &Key, _: &KeyTags<'_>, _: Timestamp) -> Outcome<[Verdict; 1]> {
         Outcome::Provisional([Verdict::insufficient_data("not_asked").passing()])
     }
 
