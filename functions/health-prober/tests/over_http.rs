@@ -250,6 +250,10 @@ fn rows_of_kinds() -> Vec<Row> {
     rows
 }
 
+fn another_key() -> Value {
+    json!({"KeyId": format!("arn:aws:kms:{HOME}:123456789012:key/another")})
+}
+
 fn rows_of_round_trips() -> Vec<Row> {
     let trip = |more: Value, verdict| row(chosen(more), &[(TRIP, verdict)]);
     let signing = |more: Value| and(json!({"key_spec": "ECC_NIST_P256"}), more);
@@ -279,6 +283,14 @@ fn rows_of_round_trips() -> Vec<Row> {
         trip(signing(lacks("Verify", "SignatureValid")), UNEXPECTED),
         trip(mac(lacks("GenerateMac", "Mac")), UNEXPECTED),
         trip(mac(lacks("VerifyMac", "MacValid")), UNEXPECTED),
+        // The answer names another key than the one that was asked.
+        trip(answers("Encrypt", another_key()), FAILED),
+        trip(answers("Decrypt", another_key()), FAILED),
+        trip(signing(answers("Sign", another_key())), FAILED),
+        trip(signing(answers("Verify", another_key())), FAILED),
+        trip(mac(answers("GenerateMac", another_key())), FAILED),
+        trip(mac(answers("VerifyMac", another_key())), FAILED),
+        trip(lacks("Encrypt", "KeyId"), TRIP_OK),
         trip(fault("Encrypt", json!("denied")), "INSUFFICIENT_DATA access_denied"),
         trip(fault("Decrypt", json!("denied")), "INSUFFICIENT_DATA access_denied"),
         trip(fault("Encrypt", json!("server_error")), "INSUFFICIENT_DATA service_error"),
@@ -357,6 +369,19 @@ fn rows_of_crossings() -> Vec<Row> {
         crossed(json!({}), fault("Encrypt", json!("denied")), "INSUFFICIENT_DATA access_denied"),
         crossed(json!({}), fault("ListResourceTags", json!("denied")), "INSUFFICIENT_DATA access_denied"),
         crossed(json!({}), json!({"key_state": "Disabled"}), "NON_COMPLIANT replica_not_enabled"),
+        crossed(json!({}), json!({"replace": {"Decrypt": another_key()}}), failed),
+        crossed(json!({}), json!({"replace": {"Encrypt": another_key()}}), failed),
+        // Whether the primary opted in is not known, and so not whether a replica takes what it makes.
+        primary(
+            fault("ListResourceTags", json!("denied")),
+            &[(IRELAND, chosen(refused("Decrypt", "IncorrectKeyException")))],
+            &[(TRIP, "INSUFFICIENT_DATA access_denied"), (HEALTH, "INSUFFICIENT_DATA access_denied")],
+        ),
+        primary(
+            fault("ListResourceTags", json!("denied")),
+            &[(IRELAND, json!({"key_state": "Disabled"}))],
+            &[(TRIP, "INSUFFICIENT_DATA access_denied"), (HEALTH, "NON_COMPLIANT replica_not_enabled")],
+        ),
         // PROBE_KEYS names the one in Ireland.
         primary(chosen(json!({})), &[(IRELAND, json!({"in_probe_keys": true}))], &health(healthy)),
         // Only one of the two opted in: neither is used for the other.
@@ -388,7 +413,10 @@ fn rows_of_policies() -> Vec<Row> {
         two(policy(json!([admin()])), policy(admin()), &[]),
         two(policy(json!([app("kms:Encrypt")])), policy(json!([app("kms:Sign")])), &differs),
         two(policy(json!([admin(), app("kms:Encrypt")])), policy(json!([admin()])), &differs),
-        two(via(HOME), via(HOME), &differs),
+        // Equal as they stand, whatever Region they name.
+        two(via(HOME), via(HOME), &[]),
+        two(via(IRELAND), via(IRELAND), &[]),
+        two(via(IRELAND), via(HOME), &differs),
         two(json!({}), json!({"policy": "not JSON"}), &drift(UNEXPECTED)),
         two(json!({"policy": "{\"Statement\": 1}"}), json!({}), &drift(UNEXPECTED)),
         two(json!({"omit": {"GetKeyPolicy": ["Policy"]}}), json!({}), &drift(UNEXPECTED)),
@@ -397,7 +425,31 @@ fn rows_of_policies() -> Vec<Row> {
     ]
 }
 
+/// A key in a custom key store whose use ends so, in the words of the developer guide or not.
+fn in_key_store(message: &str, times: Option<u64>, verdict: &'static str) -> Row {
+    let invalid = json!({
+        "kind": "error", "code": "KMSInvalidStateException", "message": message, "times": times.unwrap_or(u64::MAX)
+    });
+    let key =
+        json!({"origin": "EXTERNAL_KEY_STORE", "custom_key_store_id": "cks-fine", "faults": {"Encrypt": invalid}});
+    row(chosen(key), &[(STORE, "COMPLIANT connected"), (TRIP, verdict)])
+}
+
 fn rows_of_key_stores() -> Vec<Row> {
+    const RATE: &str = "KMS rejected the request due to a very high request rate.";
+    const SILENT: &str = "KMS rejected the request because the external key store proxy did not respond in time.";
+    let mut rows = rows_of_key_store_states();
+    rows.extend([
+        in_key_store(RATE, None, "INSUFFICIENT_DATA throttled"),
+        in_key_store(SILENT, None, "INSUFFICIENT_DATA timeout"),
+        in_key_store("KMS cannot reach the external key store proxy.", None, FAILED),
+        in_key_store("KMS cannot reach the external key store proxy.", Some(2), TRIP_OK),
+        in_key_store(SILENT, Some(2), TRIP_OK),
+    ]);
+    rows
+}
+
+fn rows_of_key_store_states() -> Vec<Row> {
     let store =
         |id: &str, verdict| row(json!({"origin": "AWS_CLOUDHSM", "custom_key_store_id": id}), &[(STORE, verdict)]);
     vec![
@@ -769,4 +821,121 @@ async fn settings() {
         ("REPLICA_REGIONS", "eu-west-1;us-east-1"),
     ];
     harness::assert_settings_are_refused(BINARY, &refused).await;
+}
+
+#[tokio::test]
+async fn a_keys_tags_are_asked_for_once() {
+    let keys = json!([
+        {"key_id": "off", "key_state": "Disabled"}, {"key_id": "fine"}, chosen(json!({"key_id": "chosen"})),
+        {"key_id": "in-probe-keys-and-off", "key_state": "Disabled"},
+    ]);
+    let probe_keys = "arn:aws:kms:us-east-1:123456789012:key/in-probe-keys-and-off";
+    let (fleet, function) = start(fleet_of(keys), &[("PROBE_KEYS", probe_keys)]);
+    ok(function.invoke(&json!({})).await);
+    let asked = fleet.calls_for("ListResourceTags");
+    assert_eq!(asked.into_values().collect::<Vec<_>>(), [1, 1, 1, 1]);
+}
+
+/// The lists of the last message that hold something, with the control and key of each entry.
+fn told(fleet: &Fleet) -> Vec<String> {
+    let Some(message) = fleet.published().pop() else { return Vec::new() };
+    let message: Value = serde_json::from_str(&message.message).unwrap();
+    let default: Value = serde_json::from_str(message["default"].as_str().unwrap()).unwrap();
+    let lists = ["new", "worsened", "resolved", "deleted", "reminder", "exemptions"];
+    let entries = lists.into_iter().flat_map(|list| {
+        let entries = default[list].as_array().unwrap().clone();
+        entries.into_iter().map(move |it| format!("{list} {} {}", it["control"], it["key_id"]).replace('"', ""))
+    });
+    entries.collect()
+}
+
+/// What a queue delivers about a key.
+fn key_event(key: &str) -> Value {
+    let body = json!({"detail": {"keys": [key]}}).to_string();
+    json!({"Records": [{"messageId": "m", "eventSource": "aws:sqs", "body": body}]})
+}
+
+#[tokio::test]
+async fn a_key_that_was_deleted_is_told_as_deleted_once_and_nothing_else_of_it() {
+    let due = json!({"key_id": "doomed", "key_state": "PendingDeletion", "deletion_date": days_from_now(1)});
+    let stays = json!({"key_id": "stays"});
+    for by_event_first in [true, false] {
+        let (fleet, function) = start(fleet_of(json!([due, stays])), &[WITH_LEDGER]);
+        ok(function.invoke(&json!({})).await);
+        assert_eq!(told(&fleet), ["new pending-deletion doomed"]);
+        fleet.replace(harness::describe(fleet_of(json!([stays])))).unwrap();
+        fleet.clear_published();
+        let (first, second) = (key_event("doomed"), json!({}));
+        let (first, second) = if by_event_first { (first, second) } else { (second, first) };
+        let response = ok(function.invoke(&first).await);
+        assert_eq!(told(&fleet), ["deleted pending-deletion doomed"]);
+        assert_eq!((&response["alerts"]["deleted"], &response["alerts"]["resolved"]), (&json!(1), &json!(0)));
+        let message = fleet.published().pop().unwrap();
+        assert!(message.subject.unwrap().starts_with("CRITICAL: 1 deleted "));
+        assert_eq!(message.attributes["severity"], "CRITICAL");
+        fleet.clear_published();
+        for event in [second, key_event("doomed"), json!({}), json!({})] {
+            ok(function.invoke(&event).await);
+            assert_eq!(told(&fleet), [""; 0], "{event}");
+        }
+        assert!(fleet.items().iter().all(|item| !item["sk"].as_str().unwrap().starts_with("open#")));
+    }
+}
+
+#[tokio::test]
+async fn an_event_about_a_key_that_nobody_knew_and_that_is_gone_tells_that_it_was_deleted() {
+    let (fleet, function) = start(fleet_of(json!([{"key_id": "stays"}])), &[WITH_LEDGER]);
+    let response = ok(function.invoke(&key_event("gone")).await);
+    assert_eq!(told(&fleet), ["deleted pending-deletion gone"]);
+    let finding = finding(&response, "gone", USABLE);
+    assert_eq!((&finding["reason"], &finding["detail"]), (&json!("not_found"), &json!("the key no longer exists")));
+    assert!(!finding["remediation"].as_str().unwrap().contains("Correct the name"), "{finding}");
+    // A name that somebody gave is another matter: it may be wrong.
+    fleet.clear_published();
+    let response = ok(function.invoke(&json!({"detail": {"keys": ["typo"]}})).await);
+    let remediation = self::finding(&response, "typo", USABLE)["remediation"].as_str().unwrap().to_owned();
+    assert!(remediation.contains("Correct the name"), "{remediation}");
+    assert!(told(&fleet).iter().all(|line| line.starts_with("new ")));
+}
+
+#[tokio::test]
+async fn a_tag_excludes_a_key_where_that_is_allowed_but_never_from_its_deletion() {
+    let tags = json!({"kms-compliance/exclude": "true", "kms-compliance/probe": "true"});
+    let keys = json!([
+        {"key_id": "excluded", "key_state": "PendingDeletion", "deletion_date": days_from_now(9), "tags": tags},
+        {"key_id": "excluded-and-fine", "tags": tags},
+        {"key_id": "not-quite", "key_state": "Disabled", "tags": {"kms-compliance/exclude": "yes"}},
+        {"key_id": "unread", "key_state": "Disabled", "faults": {"ListResourceTags": "denied"}},
+    ]);
+    let allowed = [WITH_LEDGER, ("ALLOW_EXCLUSION_BY_TAG", "true")];
+    let (fleet, function) = start(fleet_of(keys.clone()), &allowed);
+    let response = ok(function.invoke(&verbose()).await);
+    let verdicts = verdicts(&response);
+    let reason = |key: &str, control: &str| verdicts[&(key.to_owned(), control.to_owned())].1.as_str();
+    for control in [USABLE, TRIP, HEALTH, COVERAGE, DRIFT, STORE] {
+        assert_eq!((reason("excluded", control), reason("excluded-and-fine", control)), ("excluded", "excluded"));
+    }
+    assert_eq!(reason("excluded", DELETION), "scheduled_for_deletion");
+    assert_eq!((reason("not-quite", USABLE), reason("unread", USABLE)), ("key_disabled", "key_disabled"));
+    assert_eq!(fleet.calls().get("Encrypt"), None, "an excluded key is not used");
+    let mut expected = vec![
+        "exemptions exclusion excluded",
+        "exemptions exclusion excluded-and-fine",
+        "new key-usable not-quite",
+        "new key-usable unread",
+        "new pending-deletion excluded",
+    ];
+    expected.sort_unstable();
+    let mut heard = told(&fleet);
+    heard.sort();
+    assert_eq!(heard, expected);
+    fleet.clear_published();
+    ok(function.invoke(&json!({})).await);
+    assert_eq!(told(&fleet), [""; 0], "announced once");
+
+    let (fleet, function) = start(fleet_of(keys), &[WITH_LEDGER]);
+    let response = ok(function.invoke(&verbose()).await);
+    assert_eq!(finding(&response, "excluded", DELETION)["reason"], "scheduled_for_deletion");
+    assert!(told(&fleet).iter().all(|line| !line.contains("exclusion")));
+    assert!(harness::verdicts(&response).values().all(|(_, reason)| reason != "excluded"), "off by default");
 }

@@ -109,7 +109,11 @@ async fn without_its_table_a_run_fails_before_it_alerts_and_the_next_one_makes_u
         let outcome = function.invoke_with(&scheduled("daily"), invocation).await;
         assert_eq!(error_type(&outcome), "LedgerUnavailable", "{operation} {fault}");
         assert!(error_message(&outcome).contains(says), "{operation} {fault}: {outcome:?}");
+        assert!(!error_message(&outcome).contains("the alert went out"), "{operation} {fault}: {outcome:?}");
         assert_eq!(fleet.published().len(), 0, "{operation} {fault}");
+        if fault == denied() {
+            assert_eq!(fleet.calls()[operation], 1, "no retry helps against a denial");
+        }
         fleet.replace(describe(fleet_of(json!([off(0), off(1)])))).unwrap();
         // The lease's own end is the deadline of the run that failed.
         let response = ok(function.invoke(&scheduled("daily again")).await);
@@ -133,6 +137,8 @@ async fn an_alert_that_could_not_be_marked_as_told_comes_again() {
     let (fleet, function) = start(faulty, &[]);
     let outcome = function.invoke(&scheduled("one")).await;
     assert_eq!((error_type(&outcome), fleet.published().len()), ("LedgerUnavailable", 1));
+    let message = error_message(&outcome);
+    assert!(message.ends_with("the alert went out before that, and comes once more"), "{message}");
     fleet.replace(describe(fleet_of(json!([off(0)])))).unwrap();
     assert_eq!(ok(function.invoke(&scheduled("two")).await)["alerts"]["new"], 1);
     assert_eq!(ok(function.invoke(&scheduled("three")).await)["alerts"]["messages_published"], 0);
@@ -243,7 +249,7 @@ async fn a_key_that_is_gone_after_an_event_about_it_resolves_its_findings_and_is
     let response = ok(function.invoke(&event).await);
     assert_eq!(
         response["alerts"],
-        json!({"new": 0, "worsened": 0, "resolved": 1, "reminder": 0, "messages_published": 1})
+        json!({"new": 0, "worsened": 0, "resolved": 1, "reminder": 0, "deleted": 0, "held_back": 0, "messages_published": 1})
     );
     assert_eq!(response["findings"][0]["reason"], "not_found", "it was asked for by name");
     assert_eq!(ok(function.invoke(&scheduled("the next day")).await)["alerts"]["messages_published"], 0);
@@ -278,7 +284,7 @@ async fn exemptions_by_tag() {
     let response = ok(function.invoke(&scheduled("one")).await);
     assert_eq!(
         response["alerts"],
-        json!({"new": 3, "worsened": 0, "resolved": 0, "reminder": 0, "messages_published": 1})
+        json!({"new": 3, "worsened": 0, "resolved": 0, "reminder": 0, "deleted": 0, "held_back": 0, "messages_published": 1})
     );
     assert_eq!(response["controls"]["rotation-enabled"]["NON_COMPLIANT"], 4, "exempt is not compliant");
     let findings = response["findings"].as_array().unwrap();
@@ -316,4 +322,98 @@ async fn an_item_that_makes_no_sense_is_named_and_loses_nothing() {
     );
     assert_eq!(ok(outcome)["alerts"]["new"], 1, "told again rather than never");
     assert_eq!(ok(function.invoke(&scheduled("three")).await)["alerts"]["new"], 0);
+}
+
+#[tokio::test]
+async fn while_nobody_has_confirmed_a_subscription_news_waits_and_is_told_to_the_first_who_does() {
+    let fleet_with = |confirmed: u32, keys: Value| {
+        let mut fleet = fleet_of(keys);
+        fleet["subscriptions_confirmed"] = json!(confirmed);
+        fleet
+    };
+    let (fleet, function) = start(fleet_with(0, json!([off(0), good(1)])), &[]);
+    for (event, keys, held_back) in [("one", json!([off(0), good(1)]), 1), ("two", json!([off(0), off(1)]), 2)] {
+        fleet.replace(describe(fleet_with(0, keys))).unwrap();
+        let outcome = function.invoke(&scheduled(event)).await;
+        assert!(outcome.logs.iter().any(|line| line.contains("nobody has confirmed a subscription")));
+        let metric = outcome.logs.iter().find(|line| line.contains("AlertsHeldBack")).unwrap();
+        let metric: Value = serde_json::from_str(metric).unwrap();
+        assert_eq!((&metric["AlertsHeldBack"], &metric["AlertsPublished"]), (&json!(held_back), &json!(0)));
+        let alerts = ok(outcome)["alerts"].clone();
+        assert_eq!((&alerts["held_back"], &alerts["messages_published"]), (&json!(held_back), &json!(0)), "{event}");
+        assert_eq!(fleet.published().len(), 0);
+        let items = fleet.items();
+        assert!(items.iter().all(|item| item["pending"] == "new" && item["last_notified"].is_null()), "{items:?}");
+    }
+    fleet.replace(describe(fleet_with(1, json!([off(0), off(1)])))).unwrap();
+    let alerts = ok(function.invoke(&scheduled("three")).await)["alerts"].clone();
+    assert_eq!(
+        (&alerts["new"], &alerts["held_back"], &alerts["messages_published"]),
+        (&json!(2), &json!(0), &json!(1))
+    );
+    assert_eq!(ok(function.invoke(&scheduled("four")).await)["alerts"]["messages_published"], 0);
+}
+
+#[tokio::test]
+async fn a_topic_that_does_not_say_who_listens_is_told() {
+    join_all(["denied", "throttled", "not_found", "server_error", "garbled", "hang"].map(async |fault| {
+        let mut faulty = fleet_of(json!([off(0)]));
+        faulty["faults"] = json!({ "GetTopicAttributes": fault });
+        let (fleet, function) = start(faulty, &[]);
+        let response = ok(function.invoke(&scheduled("one")).await);
+        assert_eq!((&response["alerts"]["messages_published"], fleet.published().len()), (&json!(1), 1), "{fault}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn what_happens_to_the_topics_key_is_told_apart() {
+    let with = |code: &str, times: u64| {
+        let mut faulty = fleet_of(json!([off(0)]));
+        let fault = json!({"kind": "error", "code": code, "message": "the topic's key", "times": times});
+        faulty["faults"] = json!({ "Publish": fault });
+        faulty
+    };
+    let (fleet, function) = start(with("KMSThrottling", 2), &[]);
+    assert_eq!(ok(function.invoke(&scheduled("one")).await)["alerts"]["messages_published"], 1, "tried again");
+    assert_eq!(fleet.calls()["Publish"], 3);
+    for code in ["KMSDisabled", "KMSInvalidState", "KMSNotFound", "KMSAccessDenied", "KMSOptInRequired"] {
+        let (fleet, function) = start(with(code, 1_000), &[]);
+        let outcome = function.invoke(&scheduled("one")).await;
+        assert_eq!((error_type(&outcome), fleet.calls()["Publish"]), ("AlertNotDelivered", 1), "{code}");
+        let message = error_message(&outcome);
+        assert!(message.contains(code) && message.contains("it is the topic's own key"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_daily_run_writes_the_metrics_of_a_daily_run() {
+    let (_fleet, function) = start(fleet_of(json!([off(0), good(1)])), &[("METRICS_NAMESPACE", "KmsCompliance/prod")]);
+    let body = json!({"detail": {"keys": [id(0)]}}).to_string();
+    let key_event = json!({"Records": [{"messageId": "m", "eventSource": "aws:sqs", "body": body}]});
+    let effort = ["AlertsPublished", "KmsCalls", "KmsThrottles", "RunDuration"];
+    for (event, lines, dimensions) in [
+        (json!({}), 4, json!([["Function"]])),
+        (json!({"detail": {"verbose": true}}), 4, json!([["Function"]])),
+        (json!({"detail": {"dry_run": true}}), 0, Value::Null),
+        (json!({"detail": {"as_of": "2027-01-01T00:00:00Z"}}), 0, Value::Null),
+        (json!({"detail": {"keys": [id(0)], "dry_run": true}}), 0, Value::Null),
+        (json!({"detail": {"keys": [id(0)]}}), 1, json!([["Function", "Trigger"]])),
+        (key_event, 1, json!([["Function", "Trigger"]])),
+    ] {
+        let outcome = function.invoke(&event).await;
+        let metrics: Vec<Value> = outcome
+            .logs
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .filter(|line: &Value| line["_aws"].is_object())
+            .collect();
+        assert_eq!(metrics.len(), lines, "{event}");
+        let Some(first) = metrics.first() else { continue };
+        let directive = &first["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!((&directive["Namespace"], &directive["Dimensions"]), (&json!("KmsCompliance/prod"), &dimensions));
+        let names: Vec<&str> =
+            directive["Metrics"].as_array().unwrap().iter().map(|it| it["Name"].as_str().unwrap()).collect();
+        assert_eq!(names == effort, lines == 1, "{event}: {names:?}");
+    }
 }
