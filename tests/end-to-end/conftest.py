@@ -135,7 +135,7 @@ class Deployment:
         return [item for page in pages for item in page["Items"]]
 
     def alerts(self, wait=0, least=1):
-        """Takes the alerts that came; `wait` seconds at most until there are so many."""
+        """Takes the alerts that came; `wait` seconds at most until there are n."""
         return self.team.receive(wait, least)
 
 

@@ -35,10 +35,10 @@ def main():
             alerts = demo.run()
         demo.show(alerts, {})
         print("No mail: the team knows of all that is wrong.\n")
-        with part("day 3: the team has mended some keys, and answers for one"):
-            mended = fleet.mend(aws, keys)
+        with part("day 3: the team has fixed some keys, and answers for one"):
+            fixed = fleet.fix(aws, keys)
             alerts = demo.run()
-        demo.show(alerts, mended)
+        demo.show(alerts, fixed)
 
 
 class Demo:

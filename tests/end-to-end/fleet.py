@@ -175,7 +175,7 @@ def create(aws):
     return keys
 
 
-def mend(aws, keys):
+def fix(aws, keys):
     """Mends a key for each function, or exempts it; returns what is told of it, by function: change and findings."""
     kms = aws.client("kms")
     payments, vault, empty = (keys[f"alias/{name}"] for name in ("payments", "card-vault", "not-yet"))

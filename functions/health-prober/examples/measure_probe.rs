@@ -14,7 +14,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use simulated_fleet::trial::{describe, ok, start};
+use simulated_fleet::harness::{describe, ok, start};
 use simulated_fleet::{Fleet, Invocation};
 
 const HOME: &str = "us-east-1";

@@ -6,17 +6,8 @@
 //!
 //! A key opts in by its tag `kms-compliance/probe` = `true`, a replica by its own, or by standing in `PROBE_KEYS`. No other key
 //! is ever used.
-//!
-//! # Environment
-//!
-//! Beside the variables of [`shared`]:
-//!
-//! | variable | default | meaning |
-//! |---|---|---|
-//! | `PROBE_KEYS` | empty | comma-separated key ARNs to run the round trip on, in addition to tagged keys |
-//! | `REPLICA_REGIONS` | empty | comma-separated Regions that every multi-Region primary must have a replica in |
 
-pub mod evaluate;
+pub mod controls;
 pub mod policy;
 mod probe;
 mod regions;
@@ -25,24 +16,34 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use aws::kms::Kms;
+use aws::operation::{DESCRIBE_CUSTOM_KEY_STORES, DESCRIBE_KEY, GET_KEY_POLICY, LIST_RESOURCE_TAGS, Operation};
+use aws::pages::Pages;
+use domain::control::Control;
+use domain::failure::Failure;
+use domain::key::{Key, KeyState, RelatedKey, opts_in};
+use domain::verdict::Verdict;
 use futures::future::{join, join_all, join3};
 use jiff::Timestamp;
-use shared::domain::control::Control;
-use shared::domain::evaluation::{Failure, Verdict};
-use shared::domain::key::{Key, KeyState, RelatedKey, opts_in};
-use shared::kms::{Kms, Operation, Pages, unreadable};
-use shared::metrics::Samples;
-use shared::serve::{Check, Scene};
-use shared::settings::{Environment, InvalidConfiguration};
+use monitor::check::{Check, Outcome, RunContext};
+use monitor::settings::{Environment, InvalidConfiguration, List, PROBE_KEYS, Setting};
+use outputs::metrics::Samples;
 use tokio::sync::OnceCell;
 
-use evaluate::{
-    CONTROLS, Crossing, KeyStore, Replica, Trial, Trip, Trouble, failed_in, key_store_connected, key_store_of,
-    key_usable, not_selected, pending_deletion, replica_coverage, replica_health, replica_policy_drift, replicas_of,
-    round_trip, trial_of,
+use controls::{
+    CONTROLS, CrossRegionTrip, KeyStore, ProbeError, ProbeMethod, Replica, RoundTrip, failed_in, key_store_connected,
+    key_store_of, key_usable, not_selected, pending_deletion, probe_method_of, replica_coverage, replica_health,
+    replica_policy_drift, replicas_of, round_trip,
 };
-use probe::{Made, Plaintext, Probe};
+use probe::{Plaintext, Probe, ProbeOutput};
 use regions::{Region, Regions};
+
+static REPLICA_REGIONS: List<String> = List {
+    name: "REPLICA_REGIONS",
+    allowed: " of Regions, such as eu-west-1",
+    parse: region_name,
+    meaning: "Regions that every multi-Region primary must have a replica in",
+};
 
 /// The function's check.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ pub struct HealthProber {
 
 /// What one run works with beside KMS in its own Region.
 #[derive(Debug, Default)]
-pub struct Run {
+pub struct Context {
     regions: Regions,
     /// The custom key stores, asked for when the first key in one is looked at.
     key_stores: OnceCell<Result<BTreeMap<String, KeyStore>, Failure>>,
@@ -63,47 +64,49 @@ pub struct Run {
     latencies: RefCell<Vec<f64>>,
 }
 
-impl Check<7> for HealthProber {
+impl Check for HealthProber {
     const FUNCTION: &'static str = "health-prober";
     const CONTROLS: [&'static Control; 7] = CONTROLS;
+    const SETTINGS: &'static [&'static dyn Setting] = &[&PROBE_KEYS, &REPLICA_REGIONS];
 
-    type Run = Run;
+    type Verdicts = [Verdict; 7];
+    type Context = Context;
 
     fn read(environment: &Environment) -> Result<Self, InvalidConfiguration> {
-        Ok(Self { probe_keys: environment.key_arns("PROBE_KEYS")?, replica_regions: replica_regions(environment)? })
+        Ok(Self { probe_keys: PROBE_KEYS.read(environment)?, replica_regions: REPLICA_REGIONS.read(environment)? })
     }
 
-    async fn begin(&self, _: &Scene<'_>) -> Run {
-        Run::default()
+    async fn begin(&self, _: &RunContext<'_>) -> Context {
+        Context::default()
     }
 
-    async fn evaluate(&self, run: &Run, kms: &Kms, key: &Key, _: Timestamp) -> [Verdict; 7] {
-        let trial = match self.is_chosen(kms, &key.id, &key.arn).await {
-            Ok(true) => trial_of(key),
+    async fn evaluate(&self, context: &Context, kms: &Kms, key: &Key, _: Timestamp) -> Outcome<[Verdict; 7]> {
+        let method = match self.is_chosen(kms, &key.id, &key.arn).await {
+            Ok(true) => probe_method_of(key),
             Ok(false) => Err(not_selected(key)),
-            // Where no trial is possible, it does not matter whether the key is chosen.
-            Err(failure) => Err(trial_of(key).err().unwrap_or_else(|| failed_in(key.region(), &failure))),
+            // Where no method is possible, it does not matter whether the key is chosen.
+            Err(failure) => Err(probe_method_of(key).err().unwrap_or_else(|| failed_in(key.region(), &failure))),
         };
         let related = replicas_of(key);
         let to_look_at = related.as_deref().unwrap_or_default();
-        let probing = trial.is_ok();
+        let probing = method.is_ok();
         let attempt = async {
-            match trial {
-                Ok(trial) => Ok(Attempt::make(run, kms, key, trial).await),
+            match method {
+                Ok(method) => Ok(Attempt::make(context, kms, key, method).await),
                 Err(verdict) => Err(verdict),
             }
         };
         let policy = async { if to_look_at.is_empty() { Ok(String::new()) } else { policy_of(kms, &key.id).await } };
-        let replicas = join_all(to_look_at.iter().map(|it| self.look_at(run, kms, it, probing)));
+        let replicas = join_all(to_look_at.iter().map(|it| self.look_at(context, kms, it, probing)));
         let (attempt, policy, replicas) = join3(Box::pin(attempt), policy, replicas).await;
-        let crossings = match &attempt {
-            Ok(attempt) => attempt.cross(run, kms, key, &replicas).await,
+        let cross_region_trips = match &attempt {
+            Ok(attempt) => attempt.cross(context, kms, key, &replicas).await,
             Err(_) => Vec::new(),
         };
         let (health, coverage, drift) = match related {
             Err(verdict) => (verdict.clone(), verdict.clone(), verdict),
             Ok(related) => (
-                replica_health(&replicas, &crossings),
+                replica_health(&replicas, &cross_region_trips),
                 replica_coverage(key, related, &self.replica_regions),
                 replica_policy_drift(key, policy.as_ref(), &replicas),
             ),
@@ -111,16 +114,16 @@ impl Check<7> for HealthProber {
         let key_store = match key_store_of(key) {
             Err(verdict) => verdict,
             Ok(store) => {
-                let stores = run.key_stores.get_or_init(|| key_stores(kms)).await;
+                let stores = context.key_stores.get_or_init(|| key_stores(kms)).await;
                 key_store_connected(key, store, stores.as_ref())
             }
         };
         let round_trip = attempt.map_or_else(|verdict| verdict, |attempt| round_trip(key, &attempt.trip));
-        [pending_deletion(key), key_usable(key), round_trip, health, coverage, drift, key_store]
+        Outcome::Final([pending_deletion(key), key_usable(key), round_trip, health, coverage, drift, key_store])
     }
 
-    fn measured(&self, run: &Run) -> Vec<Samples> {
-        vec![Samples { name: "ProbeLatency", unit: "Milliseconds", values: run.latencies.take() }]
+    fn measured(&self, context: &Context) -> Vec<Samples> {
+        vec![Samples { name: "ProbeLatency", unit: "Milliseconds", values: context.latencies.take() }]
     }
 }
 
@@ -131,15 +134,15 @@ impl HealthProber {
     }
 
     /// Looks at a replica in its own Region; whether it is chosen is asked only if that matters.
-    async fn look_at(&self, run: &Run, kms: &Kms, related: &RelatedKey, probing: bool) -> Replica {
-        let region = run.regions.get(&related.region, kms);
+    async fn look_at(&self, context: &Context, kms: &Kms, related: &RelatedKey, probing: bool) -> Replica {
+        let region = context.regions.get(&related.region, kms);
         let (id, arn) = (id_of(related), related.arn.as_str());
-        let described = region.call(Operation::DescribeKey, async |kms| kms.describe_key(id, arn).await);
-        let policy = region.call(Operation::GetKeyPolicy, async |kms| policy_of(kms, id).await);
+        let described = region.call(DESCRIBE_KEY, async |kms| kms.describe_key(id, arn).await);
+        let policy = region.call(GET_KEY_POLICY, async |kms| policy_of(kms, id).await);
         let (described, policy) = join(described, policy).await;
         let usable = described.as_ref().is_ok_and(|key| key.state == Some(KeyState::Enabled));
         let chosen = if probing && usable {
-            let asked = region.call(Operation::ListResourceTags, async |kms| self.is_chosen(kms, id, arn).await);
+            let asked = region.call(LIST_RESOURCE_TAGS, async |kms| self.is_chosen(kms, id, arn).await);
             Some(asked.await)
         } else {
             None
@@ -154,20 +157,21 @@ fn id_of(key: &RelatedKey) -> &str {
 }
 
 async fn policy_of(kms: &Kms, key_id: &str) -> Result<String, Failure> {
-    const OPERATION: Operation = Operation::GetKeyPolicy;
-    let answer = kms.call(OPERATION, async |kms| kms.get_key_policy().key_id(key_id).send().await).await?;
-    answer.policy.ok_or_else(|| unreadable(OPERATION, "the answer has no Policy"))
+    let answer = kms.call(GET_KEY_POLICY, async |kms| kms.get_key_policy().key_id(key_id).send().await).await?;
+    answer.policy.ok_or_else(|| GET_KEY_POLICY.unreadable("the answer has no Policy"))
 }
 
 /// All custom key stores of the account and Region: asking for each key's own would use up the quota of five calls a second.
 async fn key_stores(kms: &Kms) -> Result<BTreeMap<String, KeyStore>, Failure> {
-    const OPERATION: Operation = Operation::DescribeCustomKeyStores;
     let mut stores = BTreeMap::new();
-    let mut pages = Pages::default();
-    loop {
-        let page = kms
-            .call(OPERATION, async |kms| kms.describe_custom_key_stores().set_marker(pages.marker()).send().await)
-            .await?;
+    let mut pages = Pages::of(DESCRIBE_CUSTOM_KEY_STORES);
+    let ask = async |marker: Option<String>| {
+        kms.call(DESCRIBE_CUSTOM_KEY_STORES, async |kms| {
+            kms.describe_custom_key_stores().set_marker(marker.clone()).send().await
+        })
+        .await
+    };
+    while let Some(page) = pages.next(ask, |page| (page.truncated, page.next_marker.clone())).await? {
         for store in page.custom_key_stores.unwrap_or_default() {
             let Some(id) = store.custom_key_store_id else { continue };
             let known = KeyStore {
@@ -177,79 +181,83 @@ async fn key_stores(kms: &Kms) -> Result<BTreeMap<String, KeyStore>, Failure> {
             };
             stores.insert(id, known);
         }
-        if !pages.turn(page.truncated, page.next_marker).map_err(|why| unreadable(OPERATION, why))? {
-            return Ok(stores);
-        }
     }
+    Ok(stores)
 }
 
 /// The round trip of a key in its own Region, and what it takes to go on with it in others.
 struct Attempt {
-    trial: Trial,
+    method: ProbeMethod,
     plaintext: Plaintext,
-    made: Result<Made, Failure>,
-    trip: Trip,
+    made: Result<ProbeOutput, Failure>,
+    trip: RoundTrip,
 }
 
 impl Attempt {
-    async fn make(run: &Run, kms: &Kms, key: &Key, trial: Trial) -> Self {
+    async fn make(context: &Context, kms: &Kms, key: &Key, method: ProbeMethod) -> Self {
         let plaintext = Plaintext::random();
-        let probe = Probe::new(key, &trial, &plaintext);
+        let probe = Probe::new(key, &method, &plaintext);
         let mut milliseconds = Vec::new();
         let mut took = |operation: Operation, step: f64| {
             milliseconds.push((operation.name(), step));
-            run.latencies.borrow_mut().push(step);
+            context.latencies.borrow_mut().push(step);
         };
         let made = probe.make(kms, &key.id).await.map(|(made, step)| {
             took(probe.making(), step);
             made
         });
         let result = match &made {
-            Err(failure) => Err(Trouble::Failed(failure.clone())),
+            Err(failure) => Err(ProbeError::Failed(failure.clone())),
             Ok(made) => match probe.take(kms, &key.id, made).await {
-                Err(failure) => Err(Trouble::Failed(failure)),
+                Err(failure) => Err(ProbeError::Failed(failure)),
                 Ok(taken) => {
                     took(probe.taking(), taken.milliseconds);
                     taken.result(probe.taking())
                 }
             },
         };
-        Self { made, trip: Trip { result, milliseconds }, trial, plaintext }
+        Self { made, trip: RoundTrip { result, milliseconds }, method, plaintext }
     }
 
     /// Takes what each Region makes with the key to each other Region. Those replicas take part that are chosen themselves.
-    async fn cross(&self, run: &Run, kms: &Kms, key: &Key, replicas: &[Replica]) -> Vec<Crossing> {
-        let probe = Probe::new(key, &self.trial, &self.plaintext);
+    async fn cross(&self, context: &Context, kms: &Kms, key: &Key, replicas: &[Replica]) -> Vec<CrossRegionTrip> {
+        let probe = Probe::new(key, &self.method, &self.plaintext);
         let chosen = replicas.iter().filter(|it| it.chosen == Some(Ok(true))).map(|it| &it.related);
         let there: Vec<Place<'_>> = chosen
-            .map(|it| Place { name: &it.region, key_id: id_of(it), elsewhere: Some(run.regions.get(&it.region, kms)) })
+            .map(|it| Place {
+                name: &it.region,
+                key_id: id_of(it),
+                elsewhere: Some(context.regions.get(&it.region, kms)),
+            })
             .collect();
         let made_there = join_all(there.iter().map(|place| async {
             let made = place.call(kms, probe.making(), async |kms| probe.make(kms, place.key_id).await).await;
             made.map(|(made, step)| {
-                run.latencies.borrow_mut().push(step);
+                context.latencies.borrow_mut().push(step);
                 made
             })
         }))
         .await;
         let here = Place { name: key.region(), key_id: &key.id, elsewhere: None };
-        let places: Vec<(&Place<'_>, &Result<Made, Failure>)> =
+        let places: Vec<(&Place<'_>, &Result<ProbeOutput, Failure>)> =
             std::iter::once((&here, &self.made)).chain(there.iter().zip(&made_there)).collect();
         let ways = places.iter().flat_map(|from| places.iter().map(move |to| (from, to)));
-        let crossings = ways.filter(|((from, _), (to, _))| from.name != to.name).map(|((from, made), (to, _))| async {
-            let result = match made {
-                Err(failure) => Err(Trouble::Failed(failure.clone())),
-                Ok(made) => {
-                    let taken = to.call(kms, probe.taking(), async |kms| probe.take(kms, to.key_id, made).await).await;
-                    taken.map_err(Trouble::Failed).and_then(|taken| {
-                        run.latencies.borrow_mut().push(taken.milliseconds);
-                        taken.result(probe.taking())
-                    })
-                }
-            };
-            Crossing { from: from.name.to_owned(), to: to.name.to_owned(), result }
-        });
-        join_all(crossings).await
+        let cross_region_trips =
+            ways.filter(|((from, _), (to, _))| from.name != to.name).map(|((from, made), (to, _))| async {
+                let result = match made {
+                    Err(failure) => Err(ProbeError::Failed(failure.clone())),
+                    Ok(made) => {
+                        let taken =
+                            to.call(kms, probe.taking(), async |kms| probe.take(kms, to.key_id, made).await).await;
+                        taken.map_err(ProbeError::Failed).and_then(|taken| {
+                            context.latencies.borrow_mut().push(taken.milliseconds);
+                            taken.result(probe.taking())
+                        })
+                    }
+                };
+                CrossRegionTrip { from: from.name.to_owned(), to: to.name.to_owned(), result }
+            });
+        join_all(cross_region_trips).await
     }
 }
 
@@ -275,24 +283,12 @@ impl Place<'_> {
     }
 }
 
-fn replica_regions(environment: &Environment) -> Result<BTreeSet<String>, InvalidConfiguration> {
-    const VARIABLE: &str = "REPLICA_REGIONS";
-    let is_region = |name: &str| {
-        let parts: Vec<&str> = name.split('-').collect();
-        let is_word = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase());
-        matches!(parts.as_slice(), [words @ .., number] if words.len() >= 2
-            && words.iter().all(is_word) && number.parse::<u8>().is_ok())
-    };
-    let names = environment.get(VARIABLE).unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty());
-    names
-        .map(|name| {
-            is_region(name).then(|| name.to_owned()).ok_or_else(|| InvalidConfiguration::Value {
-                variable: VARIABLE,
-                value: name.to_owned(),
-                allowed: "a comma-separated list of Regions, such as eu-west-1".to_owned(),
-            })
-        })
-        .collect()
+fn region_name(name: &str) -> Option<String> {
+    let parts: Vec<&str> = name.split('-').collect();
+    let is_word = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase());
+    let is_region = matches!(parts.as_slice(), [words @ .., number] if words.len() >= 2
+        && words.iter().all(is_word) && number.parse::<u8>().is_ok());
+    is_region.then(|| name.to_owned())
 }
 
 #[cfg(test)]

@@ -4,5 +4,5 @@ use health_prober::HealthProber;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::serve::serve::<HealthProber, _>().await
+    lambda::serve::<HealthProber>().await
 }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use domain::key::RelatedKey;
 use serde_json::{Map, Value};
-use shared::domain::key::RelatedKey;
 
 /// A policy in the form in which it can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]

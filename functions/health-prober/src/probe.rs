@@ -7,15 +7,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use aws::kms::Kms;
+use aws::operation::{Cryptography, DECRYPT, ENCRYPT, GENERATE_MAC, Operation, SIGN, VERIFY, VERIFY_MAC};
+use aws::presence::MemberPresence;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::MessageType;
+use domain::failure::Failure;
+use domain::key::Key;
 use ring::rand::{SecureRandom, SystemRandom};
-use shared::domain::evaluation::Failure;
-use shared::domain::key::Key;
-use shared::kms::{BoolIsThere, Cryptography, Kms, Operation, unreadable};
 
-use crate::evaluate::{Trial, TrialKind, Trouble};
+use crate::controls::{ProbeError, ProbeKind, ProbeMethod};
 
 /// Encryption context of the probe: key policies and the function's role can tell it by that.
 const CONTEXT: (&str, &str) = ("purpose", "kms-compliance-probe");
@@ -24,24 +26,24 @@ const CONTEXT: (&str, &str) = ("purpose", "kms-compliance-probe");
 pub struct Plaintext([u8; 32]);
 
 /// What came out: ciphertext, signature or MAC.
-pub struct Made(Blob);
+pub struct ProbeOutput(Blob);
 
 /// How a key took back what was made.
 #[derive(Debug)]
-pub struct Taken {
+pub struct ProbeCheck {
     /// Is it what went in?
     is_the_same: bool,
     /// How long the call took.
     pub milliseconds: f64,
 }
 
-impl Taken {
+impl ProbeCheck {
     /// As the end of a round trip by that operation.
     ///
     /// # Errors
     /// It is not what went in.
-    pub fn result(&self, operation: Operation) -> Result<(), Trouble> {
-        if self.is_the_same { Ok(()) } else { Err(Trouble::Differs { operation: operation.name() }) }
+    pub fn result(&self, operation: Operation) -> Result<(), ProbeError> {
+        if self.is_the_same { Ok(()) } else { Err(ProbeError::Differs { operation: operation.name() }) }
     }
 }
 
@@ -65,47 +67,47 @@ impl fmt::Debug for Plaintext {
     }
 }
 
-impl fmt::Debug for Made {
+impl fmt::Debug for ProbeOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Made")
+        f.write_str("ProbeOutput")
     }
 }
 
 /// How one key is tried out.
 #[derive(Debug)]
 pub struct Probe<'a> {
-    trial: &'a Trial,
+    method: &'a ProbeMethod,
     quota: Cryptography,
     plaintext: &'a Plaintext,
 }
 
 impl<'a> Probe<'a> {
     /// The probe of that key, and of its relatives in other Regions.
-    pub fn new(key: &Key, trial: &'a Trial, plaintext: &'a Plaintext) -> Self {
-        let quota = match trial.kind {
+    pub fn new(key: &Key, method: &'a ProbeMethod, plaintext: &'a Plaintext) -> Self {
+        let quota = match method.kind {
             _ if key.custom_key_store_id.is_some() => Cryptography::CustomKeyStore,
-            TrialKind::SymmetricEncryption | TrialKind::Mac => Cryptography::Symmetric,
-            _ if trial.algorithm.starts_with("RSA") => Cryptography::Rsa,
+            ProbeKind::SymmetricEncryption | ProbeKind::Mac => Cryptography::Symmetric,
+            _ if method.algorithm.starts_with("RSA") => Cryptography::Rsa,
             _ => Cryptography::EllipticCurve,
         };
-        Self { trial, quota, plaintext }
+        Self { method, quota, plaintext }
     }
 
     /// The operation that begins the round trip.
     pub fn making(&self) -> Operation {
-        match self.trial.kind {
-            TrialKind::SymmetricEncryption | TrialKind::AsymmetricEncryption => Operation::Encrypt(self.quota),
-            TrialKind::Signature => Operation::Sign(self.quota),
-            TrialKind::Mac => Operation::GenerateMac(self.quota),
+        match self.method.kind {
+            ProbeKind::SymmetricEncryption | ProbeKind::AsymmetricEncryption => ENCRYPT.with(self.quota),
+            ProbeKind::Signature => SIGN.with(self.quota),
+            ProbeKind::Mac => GENERATE_MAC.with(self.quota),
         }
     }
 
     /// The operation that ends it.
     pub fn taking(&self) -> Operation {
-        match self.trial.kind {
-            TrialKind::SymmetricEncryption | TrialKind::AsymmetricEncryption => Operation::Decrypt(self.quota),
-            TrialKind::Signature => Operation::Verify(self.quota),
-            TrialKind::Mac => Operation::VerifyMac(self.quota),
+        match self.method.kind {
+            ProbeKind::SymmetricEncryption | ProbeKind::AsymmetricEncryption => DECRYPT.with(self.quota),
+            ProbeKind::Signature => VERIFY.with(self.quota),
+            ProbeKind::Mac => VERIFY_MAC.with(self.quota),
         }
     }
 
@@ -113,13 +115,13 @@ impl<'a> Probe<'a> {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn make(&self, kms: &Kms, key_id: &str) -> Result<(Made, f64), Failure> {
+    pub async fn make(&self, kms: &Kms, key_id: &str) -> Result<(ProbeOutput, f64), Failure> {
         let operation = self.making();
-        let algorithm = self.trial.algorithm.as_str();
+        let algorithm = self.method.algorithm.as_str();
         let plaintext = || self.plaintext.blob();
         let clock = Stopwatch::default();
-        let made = match self.trial.kind {
-            TrialKind::SymmetricEncryption | TrialKind::AsymmetricEncryption => {
+        let made = match self.method.kind {
+            ProbeKind::SymmetricEncryption | ProbeKind::AsymmetricEncryption => {
                 let call = async |kms: &Client| {
                     let request = kms.encrypt().key_id(key_id).plaintext(plaintext());
                     let request = request.encryption_algorithm(algorithm.into()).set_encryption_context(self.context());
@@ -127,14 +129,14 @@ impl<'a> Probe<'a> {
                 };
                 kms.call(operation, call).await?.ciphertext_blob
             }
-            TrialKind::Signature => {
+            ProbeKind::Signature => {
                 let call = async |kms: &Client| {
                     let request = kms.sign().key_id(key_id).message(plaintext()).message_type(MessageType::Raw);
                     clock.time(request.signing_algorithm(algorithm.into()).send()).await
                 };
                 kms.call(operation, call).await?.signature
             }
-            TrialKind::Mac => {
+            ProbeKind::Mac => {
                 let call = async |kms: &Client| {
                     let request = kms.generate_mac().key_id(key_id).message(plaintext());
                     clock.time(request.mac_algorithm(algorithm.into()).send()).await
@@ -142,21 +144,21 @@ impl<'a> Probe<'a> {
                 kms.call(operation, call).await?.mac
             }
         };
-        let made = made.ok_or_else(|| unreadable(operation, "the answer has nothing in it"))?;
-        Ok((Made(made), clock.milliseconds()))
+        let made = made.ok_or_else(|| operation.unreadable("the answer has nothing in it"))?;
+        Ok((ProbeOutput(made), clock.milliseconds()))
     }
 
     /// Decrypts or verifies with the key of that ID.
     ///
     /// # Errors
     /// The call failed.
-    pub async fn take(&self, kms: &Kms, key_id: &str, made: &Made) -> Result<Taken, Failure> {
+    pub async fn take(&self, kms: &Kms, key_id: &str, made: &ProbeOutput) -> Result<ProbeCheck, Failure> {
         let operation = self.taking();
-        let algorithm = self.trial.algorithm.as_str();
+        let algorithm = self.method.algorithm.as_str();
         let (plaintext, made) = (|| self.plaintext.blob(), || made.0.clone());
         let clock = Stopwatch::default();
-        let is_the_same = match self.trial.kind {
-            TrialKind::SymmetricEncryption | TrialKind::AsymmetricEncryption => {
+        let is_the_same = match self.method.kind {
+            ProbeKind::SymmetricEncryption | ProbeKind::AsymmetricEncryption => {
                 let call = async |kms: &Client| {
                     let request = kms.decrypt().key_id(key_id).ciphertext_blob(made());
                     let request = request.encryption_algorithm(algorithm.into()).set_encryption_context(self.context());
@@ -165,8 +167,8 @@ impl<'a> Probe<'a> {
                 let answer = kms.call(operation, call).await?;
                 answer.plaintext.map(|it| it.as_ref() == self.plaintext.0)
             }
-            TrialKind::Signature => {
-                let valid_is_there = BoolIsThere::new("SignatureValid");
+            ProbeKind::Signature => {
+                let valid_is_there = MemberPresence::of("SignatureValid");
                 let call = async |kms: &Client| {
                     let request = kms.verify().key_id(key_id).message(plaintext()).message_type(MessageType::Raw);
                     let request = request.signature(made()).signing_algorithm(algorithm.into());
@@ -175,8 +177,8 @@ impl<'a> Probe<'a> {
                 let answer = kms.call(operation, call).await?;
                 valid_is_there.get().then_some(answer.signature_valid)
             }
-            TrialKind::Mac => {
-                let valid_is_there = BoolIsThere::new("MacValid");
+            ProbeKind::Mac => {
+                let valid_is_there = MemberPresence::of("MacValid");
                 let call = async |kms: &Client| {
                     let request = kms.verify_mac().key_id(key_id).message(plaintext()).mac(made());
                     let request = request.mac_algorithm(algorithm.into());
@@ -187,14 +189,14 @@ impl<'a> Probe<'a> {
             }
         };
         match is_the_same {
-            Some(is_the_same) => Ok(Taken { is_the_same, milliseconds: clock.milliseconds() }),
-            None => Err(unreadable(operation, "the answer does not say what it is asked")),
+            Some(is_the_same) => Ok(ProbeCheck { is_the_same, milliseconds: clock.milliseconds() }),
+            None => Err(operation.unreadable("the answer does not say what it is asked")),
         }
     }
 
     fn context(&self) -> Option<HashMap<String, String>> {
         let (name, value) = CONTEXT;
-        (self.trial.kind == TrialKind::SymmetricEncryption).then(|| [(name.to_owned(), value.to_owned())].into())
+        (self.method.kind == ProbeKind::SymmetricEncryption).then(|| [(name.to_owned(), value.to_owned())].into())
     }
 }
 

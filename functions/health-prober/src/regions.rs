@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::rc::Rc;
 
+use aws::kms::Kms;
+use aws::operation::Operation;
+use domain::failure::{Cause, Failure};
 use futures::future::{Either, select};
-use shared::domain::evaluation::{Cause, Failure};
-use shared::kms::{Kms, Operation};
 use tokio::sync::{Mutex, watch};
 
 /// The other Regions that a run has to do with.
@@ -73,7 +74,7 @@ impl Region {
             Either::Left((cause, _)) => {
                 let cause = cause.ok().and_then(|cause| *cause).unwrap_or(Cause::Timeout);
                 let message = "the Region gave no answer to an earlier call, and is not asked again in this run";
-                Err(Failure { operation: operation.name(), cause, code: None, message: message.to_owned() })
+                Err(Failure { cause, ..operation.unreadable(message) })
             }
             Either::Right((result, _)) => result,
         }
@@ -87,21 +88,29 @@ fn no_answer(failure: &Failure) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use aws::operation::DESCRIBE_KEY;
+
     use super::*;
     use std::time::Duration;
     use tokio::time::sleep;
 
     fn failure(cause: Cause, code: Option<&str>) -> Failure {
-        Failure { operation: "DescribeKey", cause, code: code.map(str::to_owned), message: "first".into() }
+        Failure {
+            service: "kms",
+            operation: "DescribeKey",
+            cause,
+            code: code.map(str::to_owned),
+            message: "first".into(),
+        }
     }
 
-    /// A call that takes so many hundredths of a second and ends so.
+    /// A call that takes n hundredths of a second and ends so.
     async fn call(region: &Region, hundredths: u64, result: Result<(), Failure>) -> Result<(), Failure> {
         let call = async |_: &Kms| {
             sleep(Duration::from_millis(10 * hundredths)).await;
             result
         };
-        region.call(Operation::DescribeKey, call).await
+        region.call(DESCRIBE_KEY, call).await
     }
 
     fn region() -> Region {
@@ -123,7 +132,7 @@ mod tests {
         assert_eq!(given_up.cause, Cause::Timeout);
         assert!(given_up.message.contains("not asked again"), "{}", given_up.message);
         let not_made = async |_: &Kms| -> Result<(), Failure> { panic!("the Region is called") };
-        assert_eq!(region.call(Operation::DescribeKey, not_made).await, Err(given_up));
+        assert_eq!(region.call(DESCRIBE_KEY, not_made).await, Err(given_up));
     }
 
     #[tokio::test]
@@ -146,7 +155,7 @@ mod tests {
             sleep(Duration::from_millis(10)).await;
             Err(failure(Cause::Timeout, None))
         };
-        let calls = (0..5).map(|_| region.call(Operation::DescribeKey, &lost));
+        let calls = (0..5).map(|_| region.call(DESCRIBE_KEY, &lost));
         let results = futures::future::join_all(calls).await;
         assert!(results.iter().all(|it| it.as_ref().is_err_and(|it| it.cause == Cause::Timeout)), "{results:?}");
         assert_eq!(asked.get(), 1);

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use simulated_fleet::trial::{
+use simulated_fleet::harness::{
     self, TABLE, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now, finding,
     fleet_of, ok, verbose, verdicts,
 };
-use simulated_fleet::{Fleet, Function, Invocation, Outcome, generated_key_id};
+use simulated_fleet::{Fleet, FunctionProcess, Invocation, Outcome, generated_key_id};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_health-prober");
 
@@ -33,12 +33,12 @@ const TRIP_OK: &str = "COMPLIANT round_trip_ok";
 /// The operations that use a key.
 const USES: [&str; 6] = ["Decrypt", "Encrypt", "GenerateMac", "Sign", "Verify", "VerifyMac"];
 
-fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, Function) {
-    trial::start(BINARY, fleet, settings)
+fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, FunctionProcess) {
+    harness::start(BINARY, fleet, settings)
 }
 
 /// Longer than a call takes that fails in all its tries.
-async fn patiently(function: &Function) -> Outcome {
+async fn patiently(function: &FunctionProcess) -> Outcome {
     let deadline = Duration::from_mins(5);
     function.invoke_with(&verbose(), Invocation { deadline, ..Invocation::default() }).await
 }
@@ -733,7 +733,7 @@ async fn a_key_that_is_gone_meanwhile_is_dropped() {
 
 #[tokio::test]
 async fn events_from_the_files() {
-    trial::assert_events_are_answered(BINARY, "health-prober").await;
+    harness::assert_events_are_answered(BINARY, "health-prober").await;
 }
 
 #[tokio::test]
@@ -768,5 +768,5 @@ async fn settings() {
         ("REPLICA_REGIONS", "Ireland"),
         ("REPLICA_REGIONS", "eu-west-1;us-east-1"),
     ];
-    trial::assert_settings_are_refused(BINARY, &refused).await;
+    harness::assert_settings_are_refused(BINARY, &refused).await;
 }

@@ -4,5 +4,5 @@ use key_age_checker::KeyAgeChecker;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::serve::serve::<KeyAgeChecker, _>().await
+    lambda::serve::<KeyAgeChecker>().await
 }

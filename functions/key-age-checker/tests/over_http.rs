@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulated_fleet::trial::{
+use simulated_fleet::harness::{
     self, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now, finding,
     fleet_of, ok, seconds_from_now, verbose, verdicts,
 };
-use simulated_fleet::{Fleet, Function, Invocation, generated_key_id};
+use simulated_fleet::{Fleet, FunctionProcess, Invocation, generated_key_id};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_key-age-checker");
 const AGE: &str = "key-material-age";
@@ -20,8 +20,8 @@ const TOO_OLD: &str = "NON_COMPLIANT material_too_old";
 const NOT_IMPORTED: &str = "NOT_APPLICABLE not_imported";
 const UNEXPECTED: &str = "INSUFFICIENT_DATA unexpected_response";
 
-fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, Function) {
-    trial::start(BINARY, fleet, settings)
+fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, FunctionProcess) {
+    harness::start(BINARY, fleet, settings)
 }
 
 /// A table row: what the fleet's key is, how often `ListKeyRotations` is asked for it, and the two verdicts.
@@ -316,12 +316,12 @@ async fn settings() {
         ("EXPIRY_WARNING_DAYS", "-1"),
         ("EXPIRY_WARNING_DAYS", "1e3"),
     ];
-    trial::assert_settings_are_refused(BINARY, &refused).await;
+    harness::assert_settings_are_refused(BINARY, &refused).await;
 }
 
 #[tokio::test]
 async fn events_from_the_files() {
-    trial::assert_events_are_answered(BINARY, "key-age-checker").await;
+    harness::assert_events_are_answered(BINARY, "key-age-checker").await;
 }
 
 #[tokio::test]

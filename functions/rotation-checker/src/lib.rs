@@ -2,75 +2,86 @@
 //!
 //! Eligible is a customer managed, symmetric encryption key whose material KMS made. For those, and for those alone,
 //! `GetKeyRotationStatus` is called.
-//!
-//! # Environment
-//!
-//! Beside the variables of [`shared`]:
-//!
-//! | variable | default | meaning |
-//! |---|---|---|
-//! | `MAX_ROTATION_PERIOD_DAYS` | `365` | longest rotation period that policy allows (90–2560) |
-//! | `ROTATION_GRACE_DAYS` | `2` | how late an automatic rotation may be |
 
-pub mod evaluate;
+pub mod controls;
 
+use aws::kms::Kms;
+use aws::operation::GET_KEY_ROTATION_STATUS;
+use aws::presence::MemberPresence;
+use aws::timestamp;
+use domain::control::Control;
+use domain::failure::Failure;
+use domain::key::{Key, Unexpected};
+use domain::verdict::Verdict;
 use jiff::Timestamp;
-use shared::domain::control::Control;
-use shared::domain::evaluation::{Failure, Verdict};
-use shared::domain::key::{Key, Unexpected};
-use shared::kms::{BoolIsThere, Kms, Operation, timestamp};
-use shared::serve::{Check, Scene};
-use shared::settings::{Environment, InvalidConfiguration, MOST_DAYS};
+use monitor::check::{Check, Outcome, RunContext};
+use monitor::settings::{Environment, InvalidConfiguration, MAX_DAYS, Number, Setting};
 
-use evaluate::{CONTROLS, Policy, RotationStatus, evaluate, settled};
+use controls::{CONTROLS, RotationStatus, Thresholds, evaluate, settled};
+
+static MAX_ROTATION_PERIOD_DAYS: Number<i32> = Number {
+    name: "MAX_ROTATION_PERIOD_DAYS",
+    default: 365,
+    allowed: 90..=2_560,
+    meaning: "longest rotation period that policy allows",
+};
+
+static ROTATION_GRACE_DAYS: Number<i32> = Number {
+    name: "ROTATION_GRACE_DAYS",
+    default: 2,
+    allowed: 0..=MAX_DAYS,
+    meaning: "how late an automatic rotation may be",
+};
 
 /// The function's check.
 #[derive(Debug)]
 pub struct RotationChecker {
-    policy: Policy,
+    thresholds: Thresholds,
 }
 
-impl Check<3> for RotationChecker {
+impl Check for RotationChecker {
     const FUNCTION: &'static str = "rotation-checker";
     const CONTROLS: [&'static Control; 3] = CONTROLS;
+    const SETTINGS: &'static [&'static dyn Setting] = &[&MAX_ROTATION_PERIOD_DAYS, &ROTATION_GRACE_DAYS];
     const TAKES_AS_OF: bool = true;
 
-    type Run = ();
+    type Verdicts = [Verdict; 3];
+    type Context = ();
 
     fn read(environment: &Environment) -> Result<Self, InvalidConfiguration> {
-        let policy = Policy {
-            max_rotation_period_days: environment.number("MAX_ROTATION_PERIOD_DAYS", 365, 90..=2_560)?,
-            rotation_grace_days: environment.number("ROTATION_GRACE_DAYS", 2, 0..=MOST_DAYS)?,
+        let thresholds = Thresholds {
+            max_rotation_period_days: MAX_ROTATION_PERIOD_DAYS.read(environment)?,
+            rotation_grace_days: ROTATION_GRACE_DAYS.read(environment)?,
         };
-        Ok(Self { policy })
+        Ok(Self { thresholds })
     }
 
-    async fn begin(&self, _: &Scene<'_>) {}
+    async fn begin(&self, _: &RunContext<'_>) {}
 
-    async fn evaluate(&self, (): &(), kms: &Kms, key: &Key, now: Timestamp) -> [Verdict; 3] {
-        match settled(key) {
+    async fn evaluate(&self, (): &(), kms: &Kms, key: &Key, now: Timestamp) -> Outcome<[Verdict; 3]> {
+        Outcome::Final(match settled(key) {
             Some(verdict) => verdict.for_all(),
-            None => evaluate(key, rotation_status(kms, &key.id).await, self.policy, now),
-        }
+            None => evaluate(key, rotation_status(kms, &key.id).await, self.thresholds, now),
+        })
     }
 }
 
 async fn rotation_status(kms: &Kms, key_id: &str) -> Result<RotationStatus, Failure> {
-    let enabled_is_there = BoolIsThere::new("KeyRotationEnabled");
+    let enabled = MemberPresence::of("KeyRotationEnabled");
     let answer = kms
-        .call(Operation::GetKeyRotationStatus, async |kms| {
+        .call(GET_KEY_ROTATION_STATUS, async |kms| {
             let request = kms.get_key_rotation_status().key_id(key_id);
-            request.customize().interceptor(enabled_is_there.clone()).send().await
+            request.customize().interceptor(enabled.clone()).send().await
         })
         .await?;
     let next_rotation = match &answer.next_rotation_date {
         None => Ok(None),
-        Some(date) => timestamp(date).map(Some).ok_or_else(|| {
-            Unexpected::value(Operation::GetKeyRotationStatus.name(), "NextRotationDate", format!("{date:?}"))
-        }),
+        Some(date) => timestamp(date)
+            .map(Some)
+            .ok_or_else(|| Unexpected::value(GET_KEY_ROTATION_STATUS.name(), "NextRotationDate", format!("{date:?}"))),
     };
     Ok(RotationStatus {
-        enabled: enabled_is_there.get().then_some(answer.key_rotation_enabled),
+        enabled: enabled.get().then_some(answer.key_rotation_enabled),
         period_days: answer.rotation_period_in_days,
         next_rotation,
         on_demand_in_progress: answer.on_demand_rotation_start_date.is_some(),

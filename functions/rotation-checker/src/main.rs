@@ -4,5 +4,5 @@ use rotation_checker::RotationChecker;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::serve::serve::<RotationChecker, _>().await
+    lambda::serve::<RotationChecker>().await
 }

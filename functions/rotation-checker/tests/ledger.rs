@@ -1,112 +1,21 @@
-//! The findings ledger, in runs of the function against a simulated fleet: day by day with the time in the test's hand,
-//! crashes at every step, two runs at once, and everything that can be out of reach.
+//! The findings ledger, in runs of the function's binary against a simulated fleet: two runs at once, and everything that
+//! can be out of reach. `shared/monitor/tests/ledger.rs` walks through days and crashes.
 
 #![expect(clippy::indexing_slicing, clippy::needless_pass_by_value, clippy::unwrap_used, reason = "a test binary")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_config::{Region, SdkConfig};
-use aws_sdk_kms::config::{Credentials, SharedCredentialsProvider};
 use futures::future::join_all;
-use jiff::{SignedDuration, Timestamp};
-use lambda_runtime::{Context, LambdaEvent};
-use rotation_checker::RotationChecker;
 use serde_json::{Value, json};
-use shared::serve::Function;
-use simulated_fleet::trial::{self, TOPIC, WITH_LEDGER, describe, error_message, error_type, fleet_of, ok};
-use simulated_fleet::{Fleet, Invocation, When, generated_key_id as id};
+use simulated_fleet::harness::{self, TOPIC, WITH_LEDGER, describe, error_message, error_type, fleet_of, ok};
+use simulated_fleet::{Fleet, Invocation, generated_key_id as id};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rotation-checker");
 const SCHEDULED: &str = include_str!("../../../events/rotation-checker/scheduled.json");
 
-fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, simulated_fleet::Function) {
+fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, simulated_fleet::FunctionProcess) {
     let settings: Vec<_> = settings.iter().copied().chain([WITH_LEDGER]).collect();
-    trial::start(BINARY, fleet, &settings)
-}
-
-/// The function within the test's own process, so that the test says what time it is.
-struct Team {
-    fleet: Fleet,
-    function: Function<RotationChecker, 3>,
-}
-
-const INVOCATION: SignedDuration = SignedDuration::from_mins(1);
-
-fn day(n: i64) -> Timestamp {
-    "2026-11-23T06:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_hours(24 * n)
-}
-
-impl Team {
-    async fn watching(fleet: Value) -> Self {
-        Self::with(shared::client::sdk_config().load().await, fleet)
-    }
-
-    fn with(config: SdkConfig, fleet: Value) -> Self {
-        let fleet = Fleet::serve(describe(fleet)).unwrap();
-        let credentials = Credentials::new("id", "secret", None, None, "test");
-        let config = config
-            .into_builder()
-            .endpoint_url(fleet.endpoint())
-            .region(Region::new("us-east-1"))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .build();
-        let settings = [("SNS_TOPIC_ARN", TOPIC), WITH_LEDGER].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { fleet, function: Function::new(&settings.into_iter().collect(), config).unwrap() }
-    }
-
-    /// One invocation. Each event goes by its `id`.
-    async fn invoke(&self, id: &str, detail: Value, now: Timestamp) -> Result<Value, String> {
-        let mut context = Context::default();
-        context.request_id = format!("request of {id}");
-        context.invoked_function_arn = self.fleet.arn("lambda", "function:rotation-checker");
-        context.deadline = u64::try_from((now + INVOCATION).as_millisecond()).unwrap();
-        let event = LambdaEvent::new(json!({"source": "aws.events", "id": id, "detail": detail}), context);
-        let response = Box::pin(self.function.answer(event, now)).await.map_err(|error| format!("{error:?}"))?;
-        Ok(serde_json::to_value(response).unwrap())
-    }
-
-    /// The daily run. What did the team hear?
-    async fn hears(&self, n: i64) -> Vec<String> {
-        self.fleet.clear_published();
-        let response = self.invoke(&format!("day {n}"), json!({}), day(n)).await.unwrap();
-        let heard = self.heard();
-        for change in ["new", "worsened", "resolved", "reminder"] {
-            let count = heard.iter().filter(|line| line.split(' ').next() == Some(change)).count();
-            assert_eq!(response["alerts"][change], count, "{change} on day {n}");
-        }
-        assert_eq!(response["alerts"]["messages_published"], usize::from(!heard.is_empty()));
-        heard
-    }
-
-    /// What the published messages say: change, control, key (the last of its digits).
-    fn heard(&self) -> Vec<String> {
-        let mut heard = Vec::new();
-        for message in self.fleet.published() {
-            let message: Value = serde_json::from_str(&message.message).unwrap();
-            let default: Value = serde_json::from_str(message["default"].as_str().unwrap()).unwrap();
-            for list in ["new", "worsened", "resolved", "reminder", "exemptions"] {
-                for it in default[list].as_array().unwrap() {
-                    let (control, key) = (it["control"].as_str().unwrap(), it["key_id"].as_str().unwrap());
-                    let what = it["state"].as_str().unwrap_or(list);
-                    heard.push(format!("{what} {control} {}", &key[key.len() - 1..]));
-                }
-            }
-        }
-        heard.sort();
-        heard
-    }
-
-    /// Writes to items of findings since the last call.
-    fn writes_to_findings(&self) -> usize {
-        let writes = self.fleet.writes().into_iter().filter(|write| write.sk != "lease").count();
-        self.fleet.clear_writes();
-        writes
-    }
-
-    fn keys_are(&self, keys: Value) {
-        self.fleet.replace(describe(fleet_of(keys))).unwrap();
-    }
+    harness::start(BINARY, fleet, &settings)
 }
 
 /// A key with its number for name, so that the others may come and go.
@@ -124,161 +33,6 @@ fn off(n: u32) -> Value {
     key(n, json!({}))
 }
 
-fn unreadable(n: u32, fault: impl Into<Value>) -> Value {
-    key(n, json!({"rotation": {"enabled": true}, "faults": {"GetKeyRotationStatus": fault.into()}}))
-}
-
-fn exempt(n: u32, until: &str) -> Value {
-    let tag = format!("until={until} owner=ana reason=moves to a new key");
-    key(n, json!({"tags": {"kms-compliance/exempt/rotation-enabled": tag}}))
-}
-
-/// What is said of all three controls of a key.
-fn of_all_controls(change: &str, n: u32) -> Vec<String> {
-    ["rotation-enabled", "rotation-overdue", "rotation-period"]
-        .map(|control| format!("{change} {control} {n}"))
-        .to_vec()
-}
-
-#[tokio::test]
-async fn ten_days() {
-    let team =
-        Team::watching(fleet_of(json!([off(0), good(1), exempt(2, "2026-11-27"), unreadable(3, "denied")]))).await;
-    let first: Vec<_> =
-        [vec!["in_effect rotation-enabled 2".to_owned(), "new rotation-enabled 0".into()], of_all_controls("new", 3)]
-            .concat();
-    let mut first = first;
-    first.sort();
-    assert_eq!(team.hears(0).await, first);
-
-    team.writes_to_findings();
-    assert_eq!(team.hears(1).await, [""; 0]);
-    assert_eq!(team.writes_to_findings(), 0, "an unchanged day writes nothing");
-
-    team.keys_are(json!([off(0), off(1), exempt(2, "2026-11-27"), unreadable(3, "denied")]));
-    assert_eq!(team.hears(2).await, ["new rotation-enabled 1"]);
-    assert_eq!(team.writes_to_findings(), 2, "as pending, and as told");
-
-    team.keys_are(json!([off(0), off(1), exempt(2, "2026-11-27"), unreadable(3, "server_error")]));
-    assert_eq!(team.hears(3).await, of_all_controls("worsened", 3));
-
-    team.keys_are(json!([off(0), off(1), exempt(2, "2026-11-27"), good(3)]));
-    assert_eq!(team.hears(4).await, of_all_controls("resolved", 3));
-
-    // The exemption's last day was yesterday.
-    assert_eq!(team.hears(5).await, ["expired rotation-enabled 2", "new rotation-enabled 2"]);
-
-    // What is known of key 0 is hidden, not gone.
-    team.keys_are(json!([unreadable(0, "denied"), off(1), exempt(2, "2026-11-27"), good(3)]));
-    assert_eq!(team.hears(6).await, of_all_controls("new", 0));
-
-    team.keys_are(json!([off(0), off(1), exempt(2, "2026-11-27"), good(3)]));
-    let expected = [vec!["reminder rotation-enabled 0".to_owned()], of_all_controls("resolved", 0)].concat();
-    assert_eq!(team.hears(7).await, expected);
-
-    // Key 0 is mended, key 1 deleted.
-    team.keys_are(json!([good(0), exempt(2, "2026-11-27"), good(3)]));
-    assert_eq!(team.hears(8).await, ["resolved rotation-enabled 0", "resolved rotation-enabled 1"]);
-
-    team.writes_to_findings();
-    assert_eq!(team.hears(9).await, [""; 0]);
-    assert_eq!(team.writes_to_findings(), 0);
-
-    let items = team.fleet.items();
-    let kept: BTreeMap<&str, usize> = items.iter().fold(BTreeMap::new(), |mut kept, item| {
-        *kept.entry(item["sk"].as_str().unwrap().split('#').next().unwrap()).or_default() += 1;
-        kept
-    });
-    assert_eq!(kept, BTreeMap::from([("open", 1), ("past", 8)]), "the lease is given back");
-    let past = items.iter().find(|item| item["sk"].as_str().unwrap().starts_with("past#") && item["key_id"] == id(1));
-    let past = past.unwrap();
-    assert_eq!(past["pk"], "123456789012#us-east-1#rotation-checker");
-    assert_eq!(past["expires_at"], (day(8) + SignedDuration::from_hours(365 * 24)).as_second());
-    assert_eq!(past["told"]["change"], "resolved");
-    let story: Vec<_> = past["story"].as_array().unwrap().iter().map(|it| (&it["step"], &it["reason"])).collect();
-    assert_eq!(story, [(&json!("new"), &json!("rotation_disabled")), (&json!("resolved"), &json!("key_gone"))]);
-}
-
-/// Three days on which findings appear, worsen and are resolved.
-fn days_that_change() -> [Value; 3] {
-    let another_reason = json!({"kind": "error", "code": "BrandNewException"});
-    [
-        json!([off(0), unreadable(1, "denied"), exempt(2, "2026-12-31")]),
-        json!([off(0), unreadable(1, another_reason), off(2)]),
-        json!([good(0), good(1), off(2), off(3)]),
-    ]
-}
-
-#[tokio::test]
-async fn a_crash_at_any_step_loses_no_alert() {
-    let days = days_that_change();
-    // Reading the certificate store takes longer than a run.
-    let config = shared::client::sdk_config().load().await;
-    let smooth = Team::with(config.clone(), fleet_of(json!([])));
-    let mut expected = Vec::new();
-    let mut steps = Vec::new();
-    for (n, keys) in (0..).zip(&days) {
-        smooth.keys_are(keys.clone());
-        smooth.fleet.resume();
-        expected.push(smooth.hears(n).await);
-        steps.push(smooth.fleet.mutations());
-    }
-    // Lease, its second half, pending, alert, told, and for what ends two more writes, lease.
-    assert!(steps.iter().all(|steps| *steps >= 6), "{steps:?}");
-    for (crash_on, steps) in (0..).zip(&steps) {
-        for step in 1..=*steps {
-            for when in [When::Before, When::After] {
-                let team = Team::with(config.clone(), fleet_of(json!([])));
-                for (n, keys) in (0..).zip(&days) {
-                    team.keys_are(keys.clone());
-                    team.fleet.clear_published();
-                    if n == crash_on {
-                        team.fleet.stop_at(step, when);
-                        let stopped = team.fleet.stopped();
-                        let event = format!("day {n}");
-                        tokio::select! {
-                            () = stopped => {}
-                            done = team.invoke(&event, json!({}), day(n)) => panic!("step {step}: {done:?}"),
-                        }
-                        team.fleet.resume();
-                        // Lambda tries again; by then what the first attempt held of the lease is over.
-                        let again = day(n) + INVOCATION;
-                        team.invoke(&format!("day {n}"), json!({}), again).await.unwrap();
-                    } else {
-                        team.invoke(&format!("day {n}"), json!({}), day(n)).await.unwrap();
-                    }
-                    let mut heard = team.heard();
-                    assert!(team.fleet.published().len() <= if n == crash_on { 2 } else { 1 });
-                    heard.dedup();
-                    assert_eq!(
-                        heard,
-                        expected[usize::try_from(n).unwrap()],
-                        "day {n}, crash {when:?} {step} of day {crash_on}"
-                    );
-                }
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_run_that_crashed_before_it_told_is_taken_over_at_once_and_one_that_may_have_told_is_not() {
-    for (step, taken_over) in [(1, true), (2, false), (4, false)] {
-        let team = Team::watching(fleet_of(json!([off(0)]))).await;
-        team.fleet.stop_at(step, When::After);
-        let stopped = team.fleet.stopped();
-        tokio::select! {
-            () = stopped => {}
-            done = team.invoke("e", json!({}), day(0)) => panic!("{done:?}"),
-        }
-        team.fleet.resume();
-        let again = tokio::time::timeout(Duration::from_secs(1), team.invoke("e", json!({}), day(0))).await;
-        assert_eq!(again.is_ok_and(|done| done.is_ok()), taken_over, "step {step}");
-        let other = team.invoke("other", json!({}), day(0) + INVOCATION).await.unwrap();
-        assert_eq!(other["alerts"]["new"], usize::from(!taken_over), "step {step}");
-    }
-}
-
 fn scheduled(id: &str) -> Value {
     let mut event: Value = serde_json::from_str(SCHEDULED).unwrap();
     event["id"] = json!(id);
@@ -292,7 +46,7 @@ async fn two_runs_at_once_and_the_same_event_twice_alert_once() {
         fleet["latency_ms"] = json!(20);
         let (fleet, one) = start(fleet, &[]);
         let settings = [("SNS_TOPIC_ARN", TOPIC), WITH_LEDGER];
-        let other = simulated_fleet::Function::start(BINARY, &fleet, &settings).unwrap();
+        let other = simulated_fleet::FunctionProcess::start(BINARY, &fleet, &settings).unwrap();
         let (first, second) = (scheduled(first), scheduled(second));
         let (one, other) = tokio::join!(one.invoke(&first), other.invoke(&second));
         let (one, other) = (ok(one), ok(other));
@@ -366,7 +120,7 @@ async fn without_its_table_a_run_fails_before_it_alerts_and_the_next_one_makes_u
 
 #[tokio::test]
 async fn without_a_table_of_that_name_every_run_fails() {
-    let (fleet, function) = trial::start(BINARY, json!({"keys": [off(0)]}), &[WITH_LEDGER]);
+    let (fleet, function) = harness::start(BINARY, json!({"keys": [off(0)]}), &[WITH_LEDGER]);
     let outcome = function.invoke(&json!({})).await;
     assert_eq!(error_type(&outcome), "LedgerUnavailable");
     assert_eq!(fleet.published().len(), 0);
@@ -392,7 +146,7 @@ async fn what_dynamodb_leaves_out_of_a_batch_is_sent_again() {
     faulty["table_page_size"] = json!(7);
     let (fleet, function) = start(faulty, &[]);
     assert_eq!(ok(function.invoke(&scheduled("one")).await)["alerts"]["new"], 60);
-    let told = |item: &Value| item["told"]["change"] == "new" && item["pending"].is_null();
+    let told = |item: &Value| item["last_notified"]["change"] == "new" && item["pending"].is_null();
     assert_eq!(fleet.items().iter().filter(|item| told(item)).count(), 60);
     assert_eq!(ok(function.invoke(&scheduled("two")).await)["alerts"]["messages_published"], 0);
 }
@@ -426,7 +180,7 @@ fn open(fleet: &Fleet) -> Vec<String> {
 async fn nothing_is_resolved_that_was_not_seen() {
     let all = [id(0), id(1), id(2)].to_vec();
     let (first, last) = (id(0), id(2));
-    // Key 0 is mended; 1 is deleted; 2 is as it was. Which of that does a run see that does not see everything?
+    // Key 0 is fixed; 1 is deleted; 2 is as it was. Which of that does a run see that does not see everything?
     let after = || json!([good(0), off(2)]);
     let with = |more: Value| {
         let mut fleet = fleet_of(after());
@@ -461,13 +215,13 @@ async fn nothing_is_resolved_that_was_not_seen() {
         assert_eq!(ok(function.invoke(&scheduled("before")).await)["alerts"]["new"], 3);
         fleet.replace(describe(fleet_then.clone())).unwrap();
         let settings: Vec<_> = settings.iter().copied().chain([("SNS_TOPIC_ARN", TOPIC), WITH_LEDGER]).collect();
-        let function = simulated_fleet::Function::start(BINARY, &fleet, &settings).unwrap();
+        let function = simulated_fleet::FunctionProcess::start(BINARY, &fleet, &settings).unwrap();
         let invocation = Invocation { deadline: Duration::from_millis(timeout_ms), ..Invocation::default() };
         let outcome = function.invoke_with(&json!({ "detail": detail }), invocation).await;
         let listed = fleet_then["faults"]["ListKeys"] != "denied";
         assert_eq!(outcome.result.is_ok(), listed, "{outcome:?}");
         let expected: Vec<_> = if detail == json!({ "keys": [id(1)] }) {
-            // It is no more; that the name stands for nothing is a finding of its own.
+            // It no longer exists; that the name stands for nothing is a finding of its own.
             let past = |item: &&Value| item["sk"].as_str().unwrap().starts_with("past#") && item["key_id"] == id(1);
             assert_eq!(fleet.items().iter().filter(past).count(), 1);
             all.clone()
@@ -515,7 +269,7 @@ async fn a_dry_run_says_what_it_would_tell_and_leaves_the_ledger_alone() {
 async fn exemptions_by_tag() {
     let tag = |key: &mut Value, value: &str| key["tags"] = json!({"kms-compliance/exempt/rotation-enabled": value});
     let mut keys = [off(0), off(1), off(2), off(3)];
-    tag(&mut keys[0], &format!("until={} owner=ana reason=moves", &trial::days_from_now(20)[..10]));
+    tag(&mut keys[0], &format!("until={} owner=ana reason=moves", &harness::days_from_now(20)[..10]));
     tag(&mut keys[1], "for ever");
     tag(&mut keys[2], "until=2020-01-01 owner=ana reason=moves");
     keys[3]["tags"] =

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use simulated_fleet::trial::{
+use simulated_fleet::harness::{
     self, TOPIC, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now,
     describe, error_message, error_type, fleet_of, ok, verbose, verdicts,
 };
-use simulated_fleet::{Fleet, Function, Invocation, Outcome, generated_key_id};
+use simulated_fleet::{Fleet, FunctionProcess, Invocation, Outcome, generated_key_id};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rotation-checker");
 const CONTROLS: [&str; 3] = ["rotation-enabled", "rotation-period", "rotation-overdue"];
 
-fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, Function) {
-    trial::start(BINARY, fleet, settings)
+fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, FunctionProcess) {
+    harness::start(BINARY, fleet, settings)
 }
 
 /// A table row: what the fleet's key is, whether its rotation status may be asked for, and the three verdicts.
@@ -341,7 +341,7 @@ async fn a_thousand_keys_sixty_of_them_faulty() {
 
 #[tokio::test]
 async fn events_from_the_files() {
-    trial::assert_events_are_answered(BINARY, "rotation-checker").await;
+    harness::assert_events_are_answered(BINARY, "rotation-checker").await;
 }
 
 #[tokio::test]
@@ -371,7 +371,7 @@ async fn wrong_settings_fail_every_invocation_and_are_named() {
         ("MONITORED_KEYS", "arn:aws:s3:::bucket"),
         ("EXCLUDED_KEYS", "alias/"),
     ];
-    trial::assert_settings_are_refused(BINARY, &refused).await;
+    harness::assert_settings_are_refused(BINARY, &refused).await;
 }
 
 #[tokio::test]
@@ -671,7 +671,7 @@ async fn the_response_and_the_alert_follow_the_contract() {
     assert_eq!(default["new"], json!(alerted));
     assert_eq!(default["evaluated_at"], response["evaluated_at"]);
     let email = parts["email"].as_str().unwrap();
-    assert!(email.contains("alias/payments") && email.contains("Not known for 1 key"), "{email}");
+    assert!(email.contains("alias/payments") && email.contains("Could not evaluate 1 key"), "{email}");
 }
 
 #[tokio::test]
@@ -816,6 +816,6 @@ async fn each_service_may_have_an_endpoint_of_its_own() {
         ("AWS_ENDPOINT_URL_KMS", endpoint.as_str()),
         ("AWS_ENDPOINT_URL_SNS", endpoint.as_str()),
     ];
-    let function = Function::start(BINARY, &fleet, &settings).unwrap();
+    let function = FunctionProcess::start(BINARY, &fleet, &settings).unwrap();
     assert_eq!(ok(function.invoke(&json!({})).await)["alerts"]["messages_published"], 1);
 }

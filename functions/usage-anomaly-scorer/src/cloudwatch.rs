@@ -8,25 +8,25 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws::call::Calls;
+use aws::config::timeouts;
+use aws::operation::{GET_METRIC_DATA, LIST_METRICS, Operation};
+use aws::pages::Pages;
 use aws_config::SdkConfig;
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricDataQuery, MetricStat, StatusCode};
+use domain::failure::{Cause, Failure};
 use futures::StreamExt;
 use governor::clock::DefaultClock;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use shared::client::timeouts;
-use shared::domain::evaluation::{Cause, Failure};
-use shared::kms::{Pages, failure};
 use tokio::time::{Instant, timeout_at};
 
 use crate::usage::{Points, Series, Span, key_id};
 
 const NAMESPACE: &str = "AWS/KMS";
 const METRIC: &str = "SuccessfulRequest";
-const LIST_METRICS: &str = "ListMetrics";
-const GET_METRIC_DATA: &str = "GetMetricData";
 
 /// Seconds that one datapoint stands for.
 const PERIOD: i32 = 3_600;
@@ -37,15 +37,12 @@ const SERIES_A_CALL: usize = 500;
 /// Most datapoints that one answer holds; what is beyond comes on further pages.
 const DATAPOINTS_A_PAGE: NonZeroU32 = NonZeroU32::new(100_800).unwrap();
 
-/// Default quotas for an account and Region, per second (Amazon CloudWatch User Guide, "CloudWatch service quotas"):
-/// calls, and datapoints of calls that go back more than three hours.
-const LIST_METRICS_QUOTA: f64 = 25.0;
-const GET_METRIC_DATA_QUOTA: f64 = 50.0;
+/// Datapoints that an account and Region may read in a second by calls that go back more than three hours (Amazon
+/// CloudWatch User Guide, "CloudWatch service quotas").
 const DATAPOINTS_QUOTA: f64 = 396_000.0;
 
-/// How long one try may take, and a call with all its tries: an answer with 100,800 datapoints takes seconds.
-const TRY_TIMEOUT: Duration = Duration::from_secs(10);
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one try may take: an answer with 100,800 datapoints takes seconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Batches that are read at the same time.
 const BATCHES_AT_A_TIME: usize = 4;
@@ -56,8 +53,8 @@ const READINGS: u32 = 3;
 /// Wait before each further reading.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// After so many calls in a row that failed past all tries, no further one is made.
-const MOST_FAILURES: u32 = 2;
+/// After n calls in a row that failed past all tries, no further one is made.
+const MAX_FAILURES: u32 = 2;
 
 type Pace = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
 
@@ -65,8 +62,7 @@ type Pace = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
 #[derive(Debug)]
 pub struct CloudWatch {
     client: Client,
-    listings: Pace,
-    readings: Pace,
+    calls: Calls,
     datapoints: Pace,
 }
 
@@ -82,16 +78,9 @@ pub struct Discovery {
 impl CloudWatch {
     /// A client that uses `quota_share` (0 < x ≤ 1) of each quota.
     pub fn new(config: &SdkConfig, quota_share: f64) -> Self {
-        let config = aws_sdk_cloudwatch::config::Builder::from(config)
-            .timeout_config(timeouts(TRY_TIMEOUT, CALL_TIMEOUT))
-            .build();
-        let calls = |quota: f64| Pace::direct(steady(quota * quota_share));
-        Self {
-            client: Client::from_conf(config),
-            listings: calls(LIST_METRICS_QUOTA),
-            readings: calls(GET_METRIC_DATA_QUOTA),
-            datapoints: Pace::direct(steady(DATAPOINTS_QUOTA * quota_share).allow_burst(DATAPOINTS_A_PAGE)),
-        }
+        let config = aws_sdk_cloudwatch::config::Builder::from(config).timeout_config(timeouts(TIMEOUT)).build();
+        let datapoints = steady(DATAPOINTS_QUOTA * quota_share).allow_burst(DATAPOINTS_A_PAGE);
+        Self { client: Client::from_conf(config), calls: Calls::new(quota_share), datapoints: Pace::direct(datapoints) }
     }
 
     /// Finds the series of the keys that are wanted. CloudWatch lists those with data in the last two weeks.
@@ -106,12 +95,12 @@ impl CloudWatch {
 
     async fn list(&self, wanted: &impl Fn(&str) -> bool, found: &mut Vec<Series>) -> Result<(), Failure> {
         let mut operations = BTreeSet::new();
-        let mut pages = Pages::default();
-        loop {
-            self.listings.until_ready().await;
-            let request = self.client.list_metrics().namespace(NAMESPACE).metric_name(METRIC);
-            let page =
-                request.set_next_token(pages.marker()).send().await.map_err(|error| failure(LIST_METRICS, &error))?;
+        let mut pages = Pages::of(LIST_METRICS);
+        let ask = async |token: Option<String>| {
+            let request = self.client.list_metrics().namespace(NAMESPACE).metric_name(METRIC).set_next_token(token);
+            self.calls.make(LIST_METRICS, async || request.clone().send().await).await
+        };
+        while let Some(page) = pages.next(ask, |page| more(page.next_token.as_ref())).await? {
             for metric in page.metrics() {
                 let Some(series) = series_of(metric, &mut operations) else {
                     tracing::debug!(?metric, "a series with other dimensions than are known");
@@ -121,11 +110,8 @@ impl CloudWatch {
                     found.push(series);
                 }
             }
-            let next = page.next_token.filter(|token| !token.is_empty());
-            if !pages.turn(next.is_some(), next).map_err(|why| unreadable(LIST_METRICS, why))? {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     /// Reads the series, in their order and as far as time allows, and gives each to `take` with what came of it.
@@ -185,7 +171,7 @@ impl CloudWatch {
                     };
                     failures += 1;
                     // What is denied once is denied the next time too.
-                    if failure.cause == Cause::AccessDenied || failures == MOST_FAILURES {
+                    if failure.cause == Cause::AccessDenied || failures == MAX_FAILURES {
                         return Some(failure);
                     }
                 }
@@ -203,18 +189,22 @@ impl CloudWatch {
     async fn read_batch(&self, asked: &[(usize, &Arc<Series>)], span: Span) -> Batch {
         let queries: Vec<_> = asked.iter().enumerate().map(|(place, (_, series))| query(place, series)).collect();
         let mut gathered: Vec<Gathered> = vec![Gathered::default(); asked.len()];
-        let mut pages = Pages::default();
-        let failure = loop {
-            self.readings.until_ready().await;
+        let mut pages = Pages::of(GET_METRIC_DATA);
+        let ask = async |token: Option<String>| {
             let request = self
                 .client
                 .get_metric_data()
                 .set_metric_data_queries(Some(queries.clone()))
                 .start_time(DateTime::from_secs(span.from))
-                .end_time(DateTime::from_secs(span.until));
-            let page = match request.set_next_token(pages.marker()).send().await {
-                Ok(page) => page,
-                Err(error) => break Some(failure(GET_METRIC_DATA, &error)),
+                .end_time(DateTime::from_secs(span.until))
+                .set_next_token(token);
+            self.calls.make(GET_METRIC_DATA, async || request.clone().send().await).await
+        };
+        let failure = loop {
+            let page = match pages.next(ask, |page| more(page.next_token.as_ref())).await {
+                Ok(Some(page)) => page,
+                Ok(None) => break None,
+                Err(failure) => break Some(failure),
             };
             for message in page.messages() {
                 tracing::warn!(
@@ -237,12 +227,6 @@ impl CloudWatch {
             if let Ok(Some(datapoints)) = u32::try_from(datapoints).map(NonZeroU32::new) {
                 // More than a page may hold is not to be paid for at once; nothing more can be done about it.
                 let _ = self.datapoints.until_n_ready(datapoints).await;
-            }
-            let next = page.next_token.filter(|token| !token.is_empty());
-            match pages.turn(next.is_some(), next) {
-                Ok(true) => {}
-                Ok(false) => break None,
-                Err(why) => break Some(unreadable(GET_METRIC_DATA, why)),
             }
         };
         let series = gathered.into_iter().map(|it| it.finish(failure.as_ref())).collect();
@@ -275,10 +259,9 @@ impl Gathered {
             (Some(_) | None, None) => Cause::Unexpected,
         };
         Err(Failure {
-            operation: GET_METRIC_DATA,
             cause,
             code: self.status.map(|status| status.as_str().to_owned()),
-            message: "the answer does not hold the whole series".to_owned(),
+            ..GET_METRIC_DATA.unreadable("the answer does not hold the whole series")
         })
     }
 }
@@ -318,15 +301,17 @@ fn query(place: usize, series: &Series) -> MetricDataQuery {
     MetricDataQuery::builder().id(format!("q{place}")).metric_stat(stat).build()
 }
 
-fn out_of_time(operation: &'static str) -> Failure {
-    Failure { operation, cause: Cause::Timeout, code: None, message: "the time of the run was over".to_owned() }
+fn out_of_time(operation: Operation) -> Failure {
+    Failure { cause: Cause::Timeout, ..operation.unreadable("the time of the run was over") }
 }
 
-fn unreadable(operation: &'static str, message: &str) -> Failure {
-    Failure { operation, cause: Cause::Unexpected, code: None, message: message.to_owned() }
+/// Are there more pages, and by which token?
+fn more(next_token: Option<&String>) -> (bool, Option<String>) {
+    let token = next_token.filter(|token| !token.is_empty()).cloned();
+    (token.is_some(), token)
 }
 
-/// A pace of so many a second, one by one.
+/// A pace of n a second, one by one.
 fn steady(per_second: f64) -> Quota {
     let interval = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::MAX);
     Quota::with_period(interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))

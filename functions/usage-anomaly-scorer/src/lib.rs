@@ -4,55 +4,70 @@
 //! hourly sums batch by batch, and keeps of each what the verdicts need. What CloudWatch does not answer is never taken
 //! for "no usage". `GetKeyLastUsage` is asked last, for keys that CloudWatch does not show to be used: its quota is 5
 //! requests a second for an account and Region.
-//!
-//! # Environment
-//!
-//! Beside the variables of [`shared`] (of which `KMS_QUOTA_SHARE` holds for CloudWatch's quotas too):
-//!
-//! | variable | default | meaning |
-//! |---|---|---|
-//! | `BASELINE_DAYS` | `28` | history that the baseline is learnt from (7–63) |
-//! | `ANOMALY_THRESHOLD` | `0.9` | score from which usage is a finding (0–1) |
-//! | `UNUSED_AFTER_DAYS` | `90` | a key not used for so long is a finding |
-//! | `MAX_DECRYPT_RATIO` | `10` | how many times its own usual decrypts per encryption a key may reach |
-//! | `PROBE_KEYS` | empty | ARNs of keys that the health prober uses, beside those tagged `kms-compliance/probe` = `true` |
 
 mod cloudwatch;
-pub mod evaluate;
+pub mod controls;
 pub mod score;
 pub mod usage;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use aws::kms::Kms;
+use aws::operation::{GET_KEY_LAST_USAGE, GET_METRIC_DATA};
+use aws::timestamp;
+use domain::control::Control;
+use domain::failure::Failure;
+use domain::finding::KeyIdentity;
+use domain::key::{Key, opts_in};
+use domain::location::Location;
+use domain::verdict::Verdict;
 use jiff::Timestamp;
-use shared::domain::control::Control;
-use shared::domain::evaluation::{Cause, Failure, Verdict};
-use shared::domain::key::{Key, opts_in};
-use shared::domain::location::Location;
-use shared::domain::report::KeyIdentity;
-use shared::kms::{Kms, Operation, timestamp, unreadable};
-use shared::serve::{Check, Scene};
-use shared::settings::{Environment, InvalidConfiguration, MOST_DAYS};
+use monitor::check::{Check, Outcome, RunContext};
+use monitor::settings::{Environment, InvalidConfiguration, MAX_DAYS, Number, PROBE_KEYS, Setting};
 
 use cloudwatch::CloudWatch;
-use evaluate::{
-    CONTROLS, LastUsage, Policy, USAGE_NOT_ASKED, decrypt_ratio, probed, unused_by_description, unused_by_last_usage,
+use controls::{
+    CONTROLS, LastUsage, Thresholds, Unused, decrypt_ratio, probed, unused_by_description, unused_by_last_usage,
     unused_by_metrics, usage_anomaly,
 };
-use usage::{KeyUsage, OperationUsage, Points, Reading, Series, Span, key_id};
+use usage::{KeyActivity, OperationUsage, Points, Reading, Series, Span, key_id};
+
+static BASELINE_DAYS: Number<i32> =
+    Number { name: "BASELINE_DAYS", default: 28, allowed: 7..=63, meaning: "history that the baseline is learnt from" };
+
+static ANOMALY_THRESHOLD: Number<f64> = Number {
+    name: "ANOMALY_THRESHOLD",
+    default: 0.9,
+    allowed: 0.0..=1.0,
+    meaning: "score from which usage is a finding",
+};
+
+static UNUSED_AFTER_DAYS: Number<i32> = Number {
+    name: "UNUSED_AFTER_DAYS",
+    default: 90,
+    allowed: 1..=MAX_DAYS,
+    meaning: "a key not used for so long is a finding",
+};
+
+static MAX_DECRYPT_RATIO: Number<f64> = Number {
+    name: "MAX_DECRYPT_RATIO",
+    default: 10.0,
+    allowed: 1.0..=1_000_000.0,
+    meaning: "how many times its own usual decrypts per encryption a key may reach",
+};
 
 /// The function's check.
 #[derive(Debug)]
 pub struct UsageAnomalyScorer {
     baseline_days: i32,
-    policy: Policy,
+    thresholds: Thresholds,
     probe_keys: BTreeSet<String>,
 }
 
 /// What one run has learnt from CloudWatch.
 #[derive(Debug)]
-pub struct Run {
+pub struct Context {
     location: Location,
     span: Span,
     /// Why there may be more series than are known.
@@ -61,22 +76,17 @@ pub struct Run {
     operations: HashMap<String, Vec<OperationUsage>>,
 }
 
-impl Run {
-    fn of_key(&self, key_id: &str) -> KeyUsage<'_> {
+impl Context {
+    fn of_key(&self, key_id: &str) -> KeyActivity<'_> {
         let operations = self.operations.get(key_id).map(Vec::as_slice).unwrap_or_default();
-        KeyUsage { unlisted: self.unlisted.as_ref(), operations, span: self.span }
+        KeyActivity { unlisted: self.unlisted.as_ref(), operations, span: self.span }
     }
 
     /// Takes in a series for each key that it is about.
     fn add(&mut self, series: &Arc<Series>, points: Result<Points, Arc<Failure>>) {
         let reading = match points.map(|points| Reading::of(series, points, self.span)) {
             Ok(Ok(reading)) => reading,
-            Ok(Err(not_scorable)) => Reading::Unread(Arc::new(Failure {
-                operation: "GetMetricData",
-                cause: Cause::Unexpected,
-                code: None,
-                message: not_scorable.to_string(),
-            })),
+            Ok(Err(not_scorable)) => Reading::Unread(Arc::new(GET_METRIC_DATA.unreadable(&not_scorable.to_string()))),
             Err(failure) => Reading::Unread(failure),
         };
         let keys: BTreeSet<&str> = [Some(&series.key_arn), series.source_key_arn.as_ref()]
@@ -91,79 +101,79 @@ impl Run {
     }
 }
 
-impl Check<3> for UsageAnomalyScorer {
+impl Check for UsageAnomalyScorer {
     const FUNCTION: &'static str = "usage-anomaly-scorer";
     const CONTROLS: [&'static Control; 3] = CONTROLS;
+    const SETTINGS: &'static [&'static dyn Setting] =
+        &[&BASELINE_DAYS, &ANOMALY_THRESHOLD, &UNUSED_AFTER_DAYS, &MAX_DECRYPT_RATIO, &PROBE_KEYS];
 
-    type Run = Run;
+    type Verdicts = [Verdict; 3];
+    type Context = Context;
 
     fn read(environment: &Environment) -> Result<Self, InvalidConfiguration> {
-        let policy = Policy {
-            anomaly_threshold: environment.decimal("ANOMALY_THRESHOLD", 0.9, 0.0..=1.0)?,
-            unused_after_days: environment.number("UNUSED_AFTER_DAYS", 90, 1..=MOST_DAYS)?,
-            max_decrypt_ratio: environment.decimal("MAX_DECRYPT_RATIO", 10.0, 1.0..=1_000_000.0)?,
+        let thresholds = Thresholds {
+            anomaly_threshold: ANOMALY_THRESHOLD.read(environment)?,
+            unused_after_days: UNUSED_AFTER_DAYS.read(environment)?,
+            max_decrypt_ratio: MAX_DECRYPT_RATIO.read(environment)?,
         };
         Ok(Self {
-            baseline_days: environment.number("BASELINE_DAYS", 28, 7..=63)?,
-            policy,
-            probe_keys: environment.key_arns("PROBE_KEYS")?,
+            baseline_days: BASELINE_DAYS.read(environment)?,
+            thresholds,
+            probe_keys: PROBE_KEYS.read(environment)?,
         })
     }
 
-    async fn begin(&self, scene: &Scene<'_>) -> Run {
-        let cloudwatch = CloudWatch::new(scene.config, scene.settings.kms_quota_share);
+    async fn begin(&self, run: &RunContext<'_>) -> Context {
+        let cloudwatch = CloudWatch::new(&run.target.config, run.settings.kms_quota_share);
         // A quarter of the time is for the keys themselves.
-        let until = scene.start + (scene.until - scene.start) * 3 / 4;
-        let discovery = cloudwatch.discover(|key| scene.inventory.looks_at(key), until).await;
-        let mut run = Run {
-            location: scene.location.clone(),
-            span: Span::new(scene.now, self.baseline_days),
+        let until = run.deadlines.start + (run.deadlines.evaluated - run.deadlines.start) * 3 / 4;
+        let discovery = cloudwatch.discover(|key| run.inventory.looks_at(key), until).await;
+        let mut context = Context {
+            location: run.target.location.clone(),
+            span: Span::new(run.now, self.baseline_days),
             unlisted: discovery.failure,
             operations: HashMap::new(),
         };
-        let series = in_order(discovery.series, scene.inventory.first_listed());
-        cloudwatch.read(&series, run.span, until, |series, points| run.add(series, points)).await;
-        run
+        let series = in_order(discovery.series, run.inventory.first_listed());
+        cloudwatch.read(&series, context.span, until, |series, points| context.add(series, points)).await;
+        context
     }
 
-    async fn evaluate(&self, run: &Run, kms: &Kms, key: &Key, now: Timestamp) -> [Verdict; 3] {
-        let usage = run.of_key(&key.id);
-        [
-            usage_anomaly(usage, key, self.policy, &run.location),
-            self.key_unused(usage, kms, key, now).await,
-            decrypt_ratio(usage, key, self.policy),
-        ]
-    }
-
-    fn is_provisional([_, key_unused, _]: &[Verdict; 3]) -> bool {
-        key_unused.reason == USAGE_NOT_ASKED
+    async fn evaluate(&self, context: &Context, kms: &Kms, key: &Key, now: Timestamp) -> Outcome<[Verdict; 3]> {
+        let usage = context.of_key(&key.id);
+        let anomaly = usage_anomaly(usage, key, self.thresholds, &context.location);
+        let ratio = decrypt_ratio(usage, key, self.thresholds);
+        match self.key_unused(usage, kms, key, now).await {
+            Unused::Settled(unused) => Outcome::Final([anomaly, unused, ratio]),
+            Unused::DependsOnLastUsage(not_asked) => Outcome::Provisional([anomaly, not_asked, ratio]),
+        }
     }
 
     async fn finish(
         &self,
-        _: &Run,
+        _: &Context,
         kms: &Kms,
         key: &KeyIdentity,
         [usage_anomaly, _, decrypt_ratio]: [Verdict; 3],
         now: Timestamp,
     ) -> [Verdict; 3] {
         let last = last_usage(kms, &key.id).await;
-        [usage_anomaly, unused_by_last_usage(&last, self.policy, now), decrypt_ratio]
+        [usage_anomaly, unused_by_last_usage(&last, self.thresholds, now), decrypt_ratio]
     }
 }
 
 impl UsageAnomalyScorer {
-    async fn key_unused(&self, usage: KeyUsage<'_>, kms: &Kms, key: &Key, now: Timestamp) -> Verdict {
-        if let Some(verdict) = unused_by_description(key, self.policy, now) {
-            return verdict;
+    async fn key_unused(&self, usage: KeyActivity<'_>, kms: &Kms, key: &Key, now: Timestamp) -> Unused {
+        if let Some(verdict) = unused_by_description(key, self.thresholds, now) {
+            return Unused::Settled(verdict);
         }
         if self.probe_keys.contains(&key.arn) {
-            return probed();
+            return Unused::Settled(probed());
         }
         match kms.tags(&key.id).await {
-            Err(failure) => (&failure).into(),
-            Ok(tags) if opts_in(&tags) => probed(),
-            Ok(_) => unused_by_metrics(usage, self.policy, now),
+            Err(failure) => Unused::Settled((&failure).into()),
+            Ok(tags) if opts_in(&tags) => Unused::Settled(probed()),
+            Ok(_) => unused_by_metrics(usage, self.thresholds, now),
         }
     }
 }
@@ -179,20 +189,21 @@ fn in_order(mut series: Vec<Series>, first_key: Option<&str>) -> Vec<Arc<Series>
 
 /// Asks when a key was last used.
 async fn last_usage(kms: &Kms, key_id: &str) -> Result<LastUsage, Failure> {
-    const OPERATION: Operation = Operation::GetKeyLastUsage;
-    let answer = kms.call(OPERATION, async |kms| kms.get_key_last_usage().key_id(key_id).send().await).await?;
+    let answer = kms.call(GET_KEY_LAST_USAGE, async |kms| kms.get_key_last_usage().key_id(key_id).send().await).await?;
     let Some(usage) = answer.key_last_usage else {
-        return Err(unreadable(OPERATION, "the answer has no KeyLastUsage"));
+        return Err(GET_KEY_LAST_USAGE.unreadable("the answer has no KeyLastUsage"));
     };
     match (usage.timestamp, usage.operation) {
         (Some(at), operation) => {
-            let at = timestamp(&at).ok_or_else(|| unreadable(OPERATION, "the Timestamp is no date"))?;
+            let at = timestamp(&at).ok_or_else(|| GET_KEY_LAST_USAGE.unreadable("the Timestamp is no date"))?;
             Ok(LastUsage::Used(at, operation.map(|operation| operation.as_str().to_owned())))
         }
-        (None, Some(_)) => Err(unreadable(OPERATION, "the answer names an operation and no Timestamp")),
+        (None, Some(_)) => Err(GET_KEY_LAST_USAGE.unreadable("the answer names an operation and no Timestamp")),
         (None, None) => {
             let since = answer.tracking_start_date.as_ref().and_then(timestamp);
-            since.map(LastUsage::NotSince).ok_or_else(|| unreadable(OPERATION, "the answer has no TrackingStartDate"))
+            since
+                .map(LastUsage::NotSince)
+                .ok_or_else(|| GET_KEY_LAST_USAGE.unreadable("the answer has no TrackingStartDate"))
         }
     }
 }
@@ -227,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_series_is_known_of_each_key_that_it_is_about() {
-        let mut run = Run {
+        let mut context = Context {
             location: Location {
                 partition: "aws".into(),
                 region: "us-east-1".into(),
@@ -240,15 +251,15 @@ mod tests {
         for it in
             [series("a", "Encrypt", None), series("b", "ReEncrypt", Some("a")), series("c", "ReEncrypt", Some("c"))]
         {
-            run.add(&Arc::new(it), Ok(Points::default()));
+            context.add(&Arc::new(it), Ok(Points::default()));
         }
         let mut negative = Points::default();
-        negative.add(run.span, 0, -1.0);
-        run.add(&Arc::new(series("d", "Sign", None)), Ok(negative));
+        negative.add(context.span, 0, -1.0);
+        context.add(&Arc::new(series("d", "Sign", None)), Ok(negative));
         for (key, operations, is_read) in
             [("a", 2, true), ("b", 1, true), ("c", 1, true), ("d", 1, false), ("e", 0, true)]
         {
-            let usage = run.of_key(key);
+            let usage = context.of_key(key);
             assert_eq!((usage.operations.len(), usage.unread().is_none()), (operations, is_read), "{key}");
         }
     }

@@ -4,5 +4,5 @@ use usage_anomaly_scorer::UsageAnomalyScorer;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::serve::serve::<UsageAnomalyScorer, _>().await
+    lambda::serve::<UsageAnomalyScorer>().await
 }

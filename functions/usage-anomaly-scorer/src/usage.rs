@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use domain::failure::Failure;
 use jiff::Timestamp;
-use shared::domain::evaluation::Failure;
 
 use crate::score::{LEAD_SECONDS, LEARNING_SECONDS, NotScorable, ScoredHour, UNUSUAL, score_counts};
 
@@ -26,7 +26,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Up to the last complete hour: the day that is judged, and a baseline of so many days before it.
+    /// Up to the last complete hour: the day that is judged, and a baseline of n days before it.
     pub fn new(now: Timestamp, baseline_days: i32) -> Self {
         let until = now.as_second().div_euclid(HOUR) * HOUR;
         Self { from: until - i64::from(baseline_days) * DAY - LEAD_SECONDS, until }
@@ -181,7 +181,7 @@ impl Series {
 
 /// What is known of the usage of one key.
 #[derive(Clone, Copy, Debug)]
-pub struct KeyUsage<'a> {
+pub struct KeyActivity<'a> {
     /// Why it is not known which series there are, if so.
     pub unlisted: Option<&'a Failure>,
     /// The series that are known.
@@ -199,7 +199,7 @@ pub struct Worst<'a> {
     pub hour: ScoredHour,
 }
 
-impl<'a> KeyUsage<'a> {
+impl<'a> KeyActivity<'a> {
     /// Why something is not known.
     pub fn unread(&self) -> Option<&'a Failure> {
         let unread = |it: &'a OperationUsage| match &it.reading {
@@ -301,8 +301,8 @@ mod tests {
         points
     }
 
-    fn of(operations: &[OperationUsage]) -> KeyUsage<'_> {
-        KeyUsage { unlisted: None, operations, span: span() }
+    fn of(operations: &[OperationUsage]) -> KeyActivity<'_> {
+        KeyActivity { unlisted: None, operations, span: span() }
     }
 
     #[test]

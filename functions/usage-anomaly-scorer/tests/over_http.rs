@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use simulated_fleet::trial::{
+use simulated_fleet::harness::{
     self, TOPIC, WITH_LEDGER, assert_all, assert_calls_are_those_granted, assert_counts_add_up, days_from_now,
     describe, finding, fleet_of, ok, verbose, verdicts,
 };
-use simulated_fleet::{Fleet, Function, Invocation, generated_key_id};
+use simulated_fleet::{Fleet, FunctionProcess, Invocation, generated_key_id};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_usage-anomaly-scorer");
 const ANOMALY: &str = "usage-anomaly";
@@ -21,18 +21,18 @@ const RATIO: &str = "decrypt-ratio";
 /// The baseline, the day that is judged, and one before the baseline.
 const HOURS: i64 = 30 * 24;
 
-fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, Function) {
-    trial::start(BINARY, fleet, settings)
+fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, FunctionProcess) {
+    harness::start(BINARY, fleet, settings)
 }
 
-/// The beginning of the hour that began so many hours before the present one.
+/// The beginning of the hour that began n hours before the present one.
 #[expect(clippy::disallowed_methods, reason = "the binary under test reads the real clock")]
 fn hours_ago(hours: i64) -> Timestamp {
     let hour = Timestamp::now().as_second().div_euclid(3600) * 3600;
     Timestamp::from_second(hour).unwrap() - SignedDuration::from_hours(hours)
 }
 
-/// A series that begins so many hours ago. It goes on for two hours more, in case the hour ends during the test.
+/// A series that begins n hours ago. It goes on for two hours more, in case the hour ends during the test.
 fn usage(since: i64, repeat: Value, at: Value) -> Value {
     json!({"start": hours_ago(since).to_string(), "repeat": repeat, "hours": since + 2, "jitter": 0.1, "at": at})
 }
@@ -253,7 +253,8 @@ async fn without_cloudwatch_nothing_is_known_of_usage() {
         {},
     ]);
     let fleet = Fleet::serve(describe(fleet_of(keys.clone()))).unwrap();
-    let function = Function::start(BINARY, &fleet, &[("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", "1")]).unwrap();
+    let function =
+        FunctionProcess::start(BINARY, &fleet, &[("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", "1")]).unwrap();
     for (operation, fault, reason) in [
         ("ListMetrics", json!("denied"), "access_denied"),
         ("ListMetrics", json!("throttled"), "throttled"),
@@ -438,10 +439,10 @@ async fn settings() {
         ("MAX_DECRYPT_RATIO", "ten"),
         ("PROBE_KEYS", "alias/a"),
     ];
-    trial::assert_settings_are_refused(BINARY, &refused).await;
+    harness::assert_settings_are_refused(BINARY, &refused).await;
 }
 
 #[tokio::test]
 async fn events_from_the_files() {
-    trial::assert_events_are_answered(BINARY, "usage-anomaly-scorer").await;
+    harness::assert_events_are_answered(BINARY, "usage-anomaly-scorer").await;
 }

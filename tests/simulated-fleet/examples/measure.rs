@@ -10,8 +10,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use simulated_fleet::trial::{days_from_now, ok, start};
-use simulated_fleet::{Function, Invocation};
+use simulated_fleet::harness::{days_from_now, ok, start};
+use simulated_fleet::{FunctionProcess, Invocation};
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stdout, reason = "a command that prints a table")]
@@ -35,7 +35,7 @@ fn fleet(keys: u32) -> serde_json::Value {
     ]})
 }
 
-async fn run(function: &Function) -> (f64, u64) {
+async fn run(function: &FunctionProcess) -> (f64, u64) {
     let deadline = Duration::from_mins(15);
     let outcome = function.invoke_with(&json!({}), Invocation { deadline, ..Invocation::default() }).await;
     let seconds = outcome.elapsed.as_secs_f64();

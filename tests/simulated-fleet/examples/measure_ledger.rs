@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulated_fleet::trial::{TOPIC, WITH_LEDGER, describe, fleet_of, ok};
-use simulated_fleet::{Fleet, Function, Invocation};
+use simulated_fleet::harness::{TOPIC, WITH_LEDGER, describe, fleet_of, ok};
+use simulated_fleet::{Fleet, FunctionProcess, Invocation};
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::indexing_slicing, clippy::print_stdout, clippy::unwrap_used, reason = "a command that prints a table")]
@@ -36,7 +36,7 @@ async fn main() {
         fleet.clear_calls();
         fleet.clear_writes();
         let settings: Vec<_> = [("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", "1")].into_iter().chain(ledger).collect();
-        let function = Function::start(&binary, &fleet, &settings).unwrap();
+        let function = FunctionProcess::start(&binary, &fleet, &settings).unwrap();
         let deadline = Duration::from_mins(15);
         let outcome = function.invoke_with(&json!({}), Invocation { deadline, ..Invocation::default() }).await;
         let seconds = outcome.elapsed.as_secs_f64();

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use simulated_fleet::trial::{TOPIC, describe, fleet_of, ok};
-use simulated_fleet::{Fleet, Function, Invocation};
+use simulated_fleet::harness::{TOPIC, describe, fleet_of, ok};
+use simulated_fleet::{Fleet, FunctionProcess, Invocation};
 
 const OPERATIONS: [&str; 5] = ["Decrypt", "Encrypt", "GenerateDataKey", "Sign", "Verify"];
 const HOURS: u32 = 30 * 24;
@@ -43,7 +43,7 @@ async fn main() {
     for keys in [20, 200, 1_000, 2_000] {
         let fleet = Fleet::serve(describe(fleet(keys))).unwrap();
         let function =
-            Function::start(&binary, &fleet, &[("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", &share)]).unwrap();
+            FunctionProcess::start(&binary, &fleet, &[("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", &share)]).unwrap();
         let deadline = Duration::from_mins(15);
         let outcome = function.invoke_with(&json!({}), Invocation { deadline, ..Invocation::default() }).await;
         let seconds = outcome.elapsed.as_secs_f64();

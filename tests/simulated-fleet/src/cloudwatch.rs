@@ -26,7 +26,7 @@ const MAX_QUERIES: usize = 500;
 const MAX_DATAPOINTS: usize = 100_800;
 const HOUR: i64 = 3600;
 
-/// `ListMetrics` gives series with a datapoint in so many hours.
+/// `ListMetrics` gives series with a datapoint in n hours.
 const LISTED_HOURS: i64 = 14 * 24;
 
 /// How often a series was read whose status is not the true one, by key index and operation.

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::calls::Calls;
 use crate::cloudwatch::{self, Reads};
+use crate::crash_point::{CrashPoint, When};
 use crate::crypto;
 use crate::description::{DescriptionError, FleetDescription};
 use crate::dynamodb;
@@ -27,11 +28,10 @@ use crate::faults::{Fault, FaultKind};
 use crate::kms;
 use crate::model::{Key, Model};
 use crate::operation::{Operation, Service};
+use crate::overrides::apply_overrides;
 use crate::regions;
-use crate::reshape::reshape;
 use crate::server::Server;
 use crate::sns::{self, Published};
-use crate::stop::{Stop, When};
 use crate::table::{Attribute, Tables, Write};
 
 /// A fleet that is being served on the loopback interface, until it is dropped.
@@ -51,15 +51,16 @@ impl Fleet {
     pub fn serve_on(description: FleetDescription, port: u16) -> io::Result<Self> {
         let mut tables = Tables::default();
         description.tables.iter().for_each(|name| tables.create(name));
-        let scene = Scene::new(description).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let served =
+            ServedFleet::new(description).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let state = Arc::new(FleetState {
-            scene: RwLock::new(Arc::new(scene)),
+            served: RwLock::new(Arc::new(served)),
             calls: Mutex::default(),
             calls_by_region: Mutex::default(),
             secrets: Mutex::default(),
             published: Mutex::default(),
             tables: Mutex::new(tables),
-            stop: Stop::default(),
+            stop: CrashPoint::default(),
             requests: AtomicU64::new(0),
         });
         let router = Router::new().fallback(handle).with_state(Arc::clone(&state));
@@ -73,25 +74,25 @@ impl Fleet {
 
     /// What is being served.
     pub fn description(&self) -> FleetDescription {
-        self.state.scene().model.description.clone()
+        self.state.served().model.description.clone()
     }
 
     /// The ARN of something in the fleet's account and Region: `fleet.arn("kms", "key/…")`, `fleet.arn("sns", "alerts")`.
     pub fn arn(&self, service: &str, resource: &str) -> String {
-        self.state.scene().model.arn(service, resource)
+        self.state.served().model.arn(service, resource)
     }
 
     pub(crate) fn region(&self) -> String {
-        self.state.scene().model.description.region.clone()
+        self.state.served().model.description.region.clone()
     }
 
     /// Serves another description from now on, with all its faults still to come. Counts, messages, tables and their items
     /// are kept; tables that it names are added.
     pub fn replace(&self, description: FleetDescription) -> Result<(), DescriptionError> {
-        let scene = Arc::new(Scene::new(description)?);
+        let served = Arc::new(ServedFleet::new(description)?);
         let mut tables = lock(&self.state.tables);
-        scene.model.description.tables.iter().for_each(|name| tables.create(name));
-        *self.state.scene.write().unwrap_or_else(PoisonError::into_inner) = scene;
+        served.model.description.tables.iter().for_each(|name| tables.create(name));
+        *self.state.served.write().unwrap_or_else(PoisonError::into_inner) = served;
         Ok(())
     }
 
@@ -197,31 +198,31 @@ impl Fleet {
 
 #[derive(Debug)]
 struct FleetState {
-    scene: RwLock<Arc<Scene>>,
+    served: RwLock<Arc<ServedFleet>>,
     calls: Mutex<Calls>,
     /// KMS's operations only.
     calls_by_region: Mutex<BTreeMap<String, Calls>>,
     secrets: Mutex<BTreeSet<String>>,
     published: Mutex<Vec<Published>>,
     tables: Mutex<Tables>,
-    stop: Stop,
+    stop: CrashPoint,
     requests: AtomicU64,
 }
 
 /// What is being served, and how far its faults have come.
 #[derive(Debug)]
-struct Scene {
+struct ServedFleet {
     model: Model,
     /// Calls so far that a fault was asked about, by operation and, for the faults of a key, key index.
     asked: Mutex<HashMap<(Operation, Option<u32>), u64>>,
     reads: Mutex<Reads>,
     /// The other Regions that the description knows.
-    elsewhere: BTreeMap<String, Arc<Scene>>,
+    elsewhere: BTreeMap<String, Arc<ServedFleet>>,
 }
 
 impl FleetState {
-    fn scene(&self) -> Arc<Scene> {
-        Arc::clone(&self.scene.read().unwrap_or_else(PoisonError::into_inner))
+    fn served(&self) -> Arc<ServedFleet> {
+        Arc::clone(&self.served.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// An id for a request or a message.
@@ -230,13 +231,13 @@ impl FleetState {
     }
 }
 
-impl Scene {
+impl ServedFleet {
     fn new(description: FleetDescription) -> Result<Self, DescriptionError> {
         let mut elsewhere = BTreeMap::new();
         for (name, region) in &description.regions {
-            let scene = Self::new(region.fleet(name, &description));
-            let scene = scene.map_err(|error| error.within(&format!("regions.{name}")))?;
-            elsewhere.insert(name.clone(), Arc::new(scene));
+            let served = Self::new(region.fleet(name, &description));
+            let served = served.map_err(|error| error.within(&format!("regions.{name}")))?;
+            elsewhere.insert(name.clone(), Arc::new(served));
         }
         let model = Model::new(description)?;
         Ok(Self { model, asked: Mutex::default(), reads: Mutex::default(), elsewhere })
@@ -247,7 +248,7 @@ impl Scene {
         let home = &self.model.description;
         match self.elsewhere.get(region) {
             _ if region == home.region => Ok(self),
-            Some(scene) => Ok(Arc::clone(scene)),
+            Some(served) => Ok(Arc::clone(served)),
             None => Ok(Arc::new(Self::new(regions::RegionDescription::default().fleet(region, home))?)),
         }
     }
@@ -310,10 +311,10 @@ async fn handle(
 }
 
 async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: &[u8]) -> Response {
-    let scene = state.scene();
-    let home = scene.model.description.region.clone();
+    let served = state.served();
+    let home = served.model.description.region.clone();
     let region = region.unwrap_or(&home);
-    let Ok(scene) = scene.in_region(region) else {
+    let Ok(served) = served.in_region(region) else {
         return respond(state, Service::Kms, Err(kms::unknown_operation()), &Delivery::Whole);
     };
     let name = target.strip_prefix("TrentService.").unwrap_or(target);
@@ -326,7 +327,7 @@ async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: 
             if operation == Operation::Decrypt && request.key_id.is_none() {
                 request.key_id = crypto::key_in(body);
             }
-            let found = kms::find_key(&scene.model, operation, &request);
+            let found = kms::find_key(&served.model, operation, &request);
             (request, found)
         }
         Err(error) => (kms::Request::default(), Err(error)),
@@ -337,18 +338,18 @@ async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: 
     lock(&state.calls_by_region).entry(region.to_owned()).or_default().record(operation.name(), named);
 
     let resource = key.map_or_else(|| "*".to_owned(), |key| key.arn());
-    let fault = scene.fault(operation, key);
+    let fault = served.fault(operation, key);
     let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
-    suffer(state, &scene, operation, &resource, fault.as_ref(), || {
+    suffer(state, &served, operation, &resource, fault.as_ref(), || {
         let key = found?;
         let answer = match key {
             Some(key) if operation.is_cryptography() => {
                 let mut answer = crypto::answer(operation, body, &key)?;
                 lock(&state.secrets).extend(crypto::secrets(body, &answer));
-                reshape(&mut answer, key.entry, operation);
+                apply_overrides(&mut answer, key.entry, operation);
                 answer
             }
-            _ => kms::answer(&scene.model, operation, &request, key, page_fault)?,
+            _ => kms::answer(&served.model, operation, &request, key, page_fault)?,
         };
         Ok(answer.to_string())
     })
@@ -356,36 +357,36 @@ async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: 
 }
 
 async fn dynamodb_call(state: &FleetState, name: &str, body: &[u8]) -> Response {
-    let scene = state.scene();
+    let served = state.served();
     let Some(operation) = Operation::of(Service::DynamoDb, name) else {
         lock(&state.calls).record_unknown(name.to_owned());
         return respond(state, Service::DynamoDb, Err(kms::unknown_operation()), &Delivery::Whole);
     };
     lock(&state.calls).record(operation.name(), None);
-    let resource = scene.model.arn("dynamodb", &format!("table/{}", dynamodb::table_name(body)));
-    let fault = scene.fault(operation, None);
+    let resource = served.model.arn("dynamodb", &format!("table/{}", dynamodb::table_name(body)));
+    let fault = served.fault(operation, None);
     let unprocessed = fault.as_ref().filter(|fault| fault.kind == FaultKind::Unprocessed);
     let rules = dynamodb::Rules {
-        page_size: scene.model.description.table_page_size,
+        page_size: served.model.description.table_page_size,
         processed: unprocessed.map(|fault| fault.processed.unwrap_or(0)),
     };
-    suffer(state, &scene, operation, &resource, fault.as_ref(), || {
+    suffer(state, &served, operation, &resource, fault.as_ref(), || {
         dynamodb::answer(&mut lock(&state.tables), operation, body, rules).map(|answer| answer.to_string())
     })
     .await
 }
 
 async fn cloudwatch_call(state: &FleetState, name: &str, body: &[u8]) -> Response {
-    let scene = state.scene();
+    let served = state.served();
     let Some(operation) = Operation::of(Service::CloudWatch, name) else {
         lock(&state.calls).record_unknown(name.to_owned());
         return respond(state, Service::CloudWatch, Err(kms::unknown_operation()), &Delivery::Whole);
     };
     lock(&state.calls).record(operation.name(), None);
-    let fault = scene.fault(operation, None);
+    let fault = served.fault(operation, None);
     let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
-    suffer(state, &scene, operation, "*", fault.as_ref(), || {
-        cloudwatch::answer(&scene.model, operation, body, &mut lock(&scene.reads), page_fault, wall_clock())
+    suffer(state, &served, operation, "*", fault.as_ref(), || {
+        cloudwatch::answer(&served.model, operation, body, &mut lock(&served.reads), page_fault, wall_clock())
     })
     .await
 }
@@ -396,7 +397,7 @@ fn wall_clock() -> Timestamp {
 }
 
 async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
-    let scene = state.scene();
+    let served = state.served();
     let action = form.get("Action").map_or("", String::as_str);
     if action != Operation::Publish.name() {
         lock(&state.calls).record_unknown(action.to_owned());
@@ -406,8 +407,8 @@ async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
     let operation = Operation::Publish;
     lock(&state.calls).record(operation.name(), None);
     let resource = form.get("TopicArn").map_or("*", String::as_str);
-    let fault = scene.fault(operation, None);
-    suffer(state, &scene, operation, resource, fault.as_ref(), || {
+    let fault = served.fault(operation, None);
+    suffer(state, &served, operation, resource, fault.as_ref(), || {
         let message = sns::message(form)?;
         lock(&state.published).push(message);
         Ok(sns::render_published(&state.next_id(), &state.next_id()))
@@ -418,7 +419,7 @@ async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
 /// Answers after the fleet's latency as the fault will have it.
 async fn suffer<T: Into<Bytes>>(
     state: &FleetState,
-    scene: &Scene,
+    served: &ServedFleet,
     operation: Operation,
     resource: &str,
     fault: Option<&Fault>,
@@ -434,7 +435,7 @@ async fn suffer<T: Into<Bytes>>(
         match future::pending::<Infallible>().await {}
     }
     let slow = fault.and_then(|fault| fault.delay_ms).unwrap_or(0);
-    let delay = scene.model.description.latency_ms.saturating_add(slow);
+    let delay = served.model.description.latency_ms.saturating_add(slow);
     if delay > 0 {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }

@@ -16,7 +16,7 @@ use std::net::TcpStream;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use simulated_fleet::{Fleet, FleetDescription, Function, FunctionError, Invocation, Outcome};
+use simulated_fleet::{Fleet, FleetDescription, FunctionError, FunctionProcess, Invocation, Outcome};
 
 fn main() {
     if let Ok(api) = std::env::var("AWS_LAMBDA_RUNTIME_API") {
@@ -35,9 +35,9 @@ fn main() {
     println!("all is well");
 }
 
-fn start(environment: &[(&str, &str)]) -> Function {
+fn start(environment: &[(&str, &str)]) -> FunctionProcess {
     let fleet = Fleet::serve(FleetDescription::default()).unwrap();
-    Function::start(std::env::current_exe().unwrap(), &fleet, environment).unwrap()
+    FunctionProcess::start(std::env::current_exe().unwrap(), &fleet, environment).unwrap()
 }
 
 fn error(outcome: &Outcome) -> &FunctionError {
@@ -108,7 +108,7 @@ async fn fails_to_start() {
     let outcome = start(&[("FAIL_TO_START", "1")]).invoke(&json!({})).await;
     assert_eq!(error(&outcome).to_string(), "NoStart: not today");
     let fleet = Fleet::serve(FleetDescription::default()).unwrap();
-    let error = Function::start("/no/such/binary", &fleet, &[]).unwrap_err();
+    let error = FunctionProcess::start("/no/such/binary", &fleet, &[]).unwrap_err();
     assert!(error.to_string().starts_with("cannot start `/no/such/binary`: "), "{error}");
 }
 

@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::faults::FaultKind;
 use crate::model::{Key, Model};
 use crate::operation::Operation;
-use crate::reshape::reshape;
+use crate::overrides::apply_overrides;
 
 /// The members of all requests; each operation reads its own.
 #[derive(Debug, Default, Deserialize)]
@@ -106,7 +106,7 @@ pub(crate) fn answer(
         _ => return Err(unknown_operation()),
     };
     if let Some(key) = key {
-        reshape(&mut answer, key.entry, operation);
+        apply_overrides(&mut answer, key.entry, operation);
     }
     Ok(answer)
 }
@@ -126,7 +126,7 @@ fn list_keys(model: &Model, pager: &Pager<'_>) -> Result<Value, ApiError> {
             break;
         }
         let mut entry = json!({"KeyId": key.id(), "KeyArn": key.arn()});
-        reshape(&mut entry, key.entry, Operation::ListKeys);
+        apply_overrides(&mut entry, key.entry, Operation::ListKeys);
         keys.push(entry);
         index = key.index.saturating_add(1);
     }
@@ -166,7 +166,7 @@ fn list_aliases(model: &Model, key: Option<Key<'_>>, pager: &Pager<'_>) -> Resul
         if let Some(key) = key {
             let created = date(key.entry.creation_date);
             merge(&mut entry, json!({"TargetKeyId": key.id(), "CreationDate": created, "LastUpdatedDate": created}));
-            reshape(&mut entry, key.entry, Operation::ListAliases);
+            apply_overrides(&mut entry, key.entry, Operation::ListAliases);
         }
         aliases.push(entry);
     }

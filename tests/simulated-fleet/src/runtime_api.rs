@@ -34,7 +34,7 @@ const END_OF_LOGS: &[u8] = b"\x01end of logs\n";
 
 /// A running function. Its process ends when this is dropped.
 #[derive(Debug)]
-pub struct Function {
+pub struct FunctionProcess {
     default_arn: String,
     process_id: Option<u32>,
     session: tokio::sync::Mutex<Session>,
@@ -103,7 +103,7 @@ impl FunctionError {
     }
 }
 
-impl Function {
+impl FunctionProcess {
     /// Starts the binary with nothing in its environment but what Lambda sets, the fleet as its AWS endpoint, and
     /// `environment`, which may override both.
     pub fn start(binary: impl AsRef<Path>, fleet: &Fleet, environment: &[(&str, &str)]) -> io::Result<Self> {

@@ -87,7 +87,7 @@ fn query(id: &str, key: &str, operation: &str) -> Value {
     })
 }
 
-/// A request for so many hours from [`START`].
+/// A request for n hours from [`START`].
 fn data(queries: &[Value], hours: u32) -> Value {
     let end = START_SECONDS + f64::from(hours) * HOUR;
     json!({"MetricDataQueries": queries, "StartTime": START_SECONDS, "EndTime": end, "ScanBy": "TimestampAscending"})

@@ -1,0 +1,433 @@
+//! The input of every function. What is not understood is refused before any call, and the error names the field.
+
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsEvent, SqsMessage};
+use domain::location::{KEY_NAME_FORMS, KeyName};
+use jiff::Timestamp;
+use monitor::run::Options;
+use serde_json::{Map, Value};
+
+/// The fields of an EventBridge event; `replay-name` comes with a replay from an archive.
+const ENVELOPE: [&str; 10] =
+    ["version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail", "replay-name"];
+
+/// An event that a function does not take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidEvent {
+    /// Path of the field.
+    field: String,
+    /// What is wrong with it and what is allowed.
+    problem: String,
+}
+
+impl InvalidEvent {
+    fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
+}
+
+/// What one invocation asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What the event goes by, if it says. A batch does not: its messages may come again in other company.
+    pub id: Option<String>,
+    /// What to run; `None` if the invocation is a batch in which no message can be run.
+    pub options: Option<Options>,
+    /// If the invocation is a batch: the messages that go back to the queue.
+    pub batch: Option<Batch>,
+}
+
+/// The part of a queue's batch that is not run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Messages that go back to the queue.
+    pub failures: Vec<BatchItemFailure>,
+    /// Why those that are malformed are: message id and error.
+    pub malformed: Vec<(String, InvalidEvent)>,
+}
+
+impl Request {
+    /// Reads an event. `as_of` is refused unless the function can judge for another instant.
+    ///
+    /// # Errors
+    /// The event, or the form of the batch, is not understood. A malformed message within a batch is no error: it is one
+    /// of the batch's failures.
+    pub fn parse(event: Value, takes_as_of: bool) -> Result<Self, InvalidEvent> {
+        let Value::Object(fields) = event else {
+            return Err(InvalidEvent::new("event", format!("{} is not an object", shown(&event))));
+        };
+        if fields.contains_key("Records") {
+            return Self::parse_batch(fields, takes_as_of);
+        }
+        let options = parse_envelope(&fields, takes_as_of)?;
+        let id = fields.get("id").and_then(Value::as_str).filter(|id| !id.is_empty()).map(str::to_owned);
+        Ok(Self { id, options: Some(options), batch: None })
+    }
+
+    /// Messages that ask for the same are one run over all their keys. A run has one instant, one answer and one alert:
+    /// messages with other options than the first go back to the queue and come in a batch of their own.
+    fn parse_batch(fields: Map<String, Value>, takes_as_of: bool) -> Result<Self, InvalidEvent> {
+        if let Some(field) = fields.keys().find(|field| *field != "Records") {
+            return Err(InvalidEvent::new(field, "is no field of an SQS batch"));
+        }
+        let event: SqsEvent = serde_json::from_value(Value::Object(fields))
+            .map_err(|error| InvalidEvent::new("Records", format!("is no SQS batch: {error}")))?;
+        let mut options: Option<Options> = None;
+        let mut batch = Batch::default();
+        for (n, record) in event.records.into_iter().enumerate() {
+            let SqsMessage { message_id, body, event_source, .. } = record;
+            let field = |name: &str| format!("Records[{n}].{name}");
+            if event_source.is_some_and(|source| source != "aws:sqs") {
+                return Err(InvalidEvent::new(field("eventSource"), "only `aws:sqs` is taken"));
+            }
+            let id = message_id.filter(|id| !id.is_empty());
+            let id = id.ok_or_else(|| InvalidEvent::new(field("messageId"), "is missing"))?;
+            match parse_body(body.as_deref().unwrap_or_default(), takes_as_of) {
+                Err(error) => {
+                    batch.failures.push(failure(&id));
+                    batch.malformed.push((id, error));
+                }
+                Ok(asked) => match &mut options {
+                    None => options = Some(asked),
+                    Some(first) if same_run(first, &asked) => {
+                        first.keys = first.keys.take().zip(asked.keys).map(|(keys, more)| [keys, more].concat());
+                    }
+                    Some(_) => batch.failures.push(failure(&id)),
+                },
+            }
+        }
+        Ok(Self { id: None, options, batch: Some(batch) })
+    }
+}
+
+fn failure(id: &str) -> BatchItemFailure {
+    let mut failure = BatchItemFailure::default();
+    id.clone_into(&mut failure.item_identifier);
+    failure
+}
+
+/// Do two messages ask for the same, but for the keys?
+fn same_run(one: &Options, other: &Options) -> bool {
+    let but_for_keys = |options: &Options| Options { keys: None, ..options.clone() };
+    but_for_keys(one) == but_for_keys(other)
+}
+
+fn parse_body(body: &str, takes_as_of: bool) -> Result<Options, InvalidEvent> {
+    match serde_json::from_str(body) {
+        Ok(Value::Object(fields)) => parse_envelope(&fields, takes_as_of),
+        Ok(other) => Err(InvalidEvent::new("body", format!("{} is not an object", shown(&other)))),
+        Err(error) => Err(InvalidEvent::new("body", format!("is not JSON: {error}"))),
+    }
+}
+
+fn parse_envelope(fields: &Map<String, Value>, takes_as_of: bool) -> Result<Options, InvalidEvent> {
+    for (field, value) in fields {
+        match field.as_str() {
+            "detail" => {}
+            "resources" => {
+                if !value.as_array().is_some_and(|list| list.iter().all(Value::is_string)) {
+                    return Err(InvalidEvent::new(field, format!("{} is not a list of strings", shown(value))));
+                }
+            }
+            "time" => {
+                instant(field, value)?;
+            }
+            name if ENVELOPE.contains(&name) => {
+                if !value.is_string() {
+                    return Err(InvalidEvent::new(field, format!("{} is not a string", shown(value))));
+                }
+            }
+            _ => {
+                return Err(InvalidEvent::new(field, "is no field of an EventBridge event; options stand in `detail`"));
+            }
+        }
+    }
+    match fields.get("detail") {
+        None => Ok(Options::default()),
+        Some(Value::Object(detail)) => parse_detail(detail, takes_as_of),
+        // EventBridge Scheduler sends the detail as a string.
+        Some(Value::String(text)) => match serde_json::from_str(text) {
+            Ok(Value::Object(detail)) => parse_detail(&detail, takes_as_of),
+            Ok(other) => {
+                Err(InvalidEvent::new("detail", format!("a string that holds {}, not an object", shown(&other))))
+            }
+            Err(error) => Err(InvalidEvent::new("detail", format!("a string that is not JSON: {error}"))),
+        },
+        Some(other) => Err(InvalidEvent::new("detail", format!("{} is neither an object nor a string", shown(other)))),
+    }
+}
+
+fn parse_detail(detail: &Map<String, Value>, takes_as_of: bool) -> Result<Options, InvalidEvent> {
+    let mut options = Options::default();
+    for (name, value) in detail {
+        let field = format!("detail.{name}");
+        match name.as_str() {
+            "keys" => options.keys = Some(key_names(&field, value)?),
+            "as_of" if !takes_as_of => {
+                return Err(InvalidEvent::new(field, "this function judges the present only"));
+            }
+            "as_of" => {
+                options.as_of = Some(instant(&field, value)?);
+                options.dry_run = true;
+            }
+            "dry_run" => options.dry_run |= boolean(&field, value)?,
+            "verbose" => options.verbose = boolean(&field, value)?,
+            _ => {
+                return Err(InvalidEvent::new(field, "is no option; there are `keys`, `as_of`, `dry_run`, `verbose`"));
+            }
+        }
+    }
+    Ok(options)
+}
+
+fn boolean(field: &str, value: &Value) -> Result<bool, InvalidEvent> {
+    value.as_bool().ok_or_else(|| InvalidEvent::new(field, format!("{} is not true or false", shown(value))))
+}
+
+fn key_names(field: &str, value: &Value) -> Result<Vec<KeyName>, InvalidEvent> {
+    let list = value
+        .as_array()
+        .filter(|list| !list.is_empty())
+        .ok_or_else(|| InvalidEvent::new(field, format!("{} is not a list of at least one key", shown(value))))?;
+    list.iter()
+        .enumerate()
+        .map(|(n, name)| {
+            let text = name.as_str().unwrap_or_default();
+            KeyName::parse(text).ok_or_else(|| {
+                InvalidEvent::new(format!("{field}[{n}]"), format!("{} is not {KEY_NAME_FORMS}", shown(name)))
+            })
+        })
+        .collect()
+}
+
+/// An RFC 3339 instant. The library reads more forms than that, among them ones without a `T`.
+fn instant(field: &str, value: &Value) -> Result<Timestamp, InvalidEvent> {
+    let text = value.as_str().unwrap_or_default();
+    let bytes = text.as_bytes();
+    let dated = bytes.get(10).is_some_and(|c| c.eq_ignore_ascii_case(&b'T')) && !text.contains('[');
+    let offset = match bytes {
+        [.., b'Z' | b'z'] => true,
+        [.., sign, a, b, b':', c, d] => {
+            matches!(sign, b'+' | b'-') && [a, b, c, d].iter().all(|digit| digit.is_ascii_digit())
+        }
+        _ => false,
+    };
+    text.parse().ok().filter(|_| dated && offset).ok_or_else(|| {
+        let problem = format!("{} is not an RFC 3339 instant such as `2026-12-31T00:00:00Z`", shown(value));
+        InvalidEvent::new(field, problem)
+    })
+}
+
+/// A value as an error message shows it: short ones whole, others by their kind.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => format!("`{value}`"),
+        Value::Number(value) => format!("`{value}`"),
+        Value::String(value) if value.chars().count() <= 100 => format!("`{value}`"),
+        Value::String(_) => "a long string".to_owned(),
+        Value::Array(list) if list.is_empty() => "an empty list".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn options(event: Value) -> Options {
+        Request::parse(event, true).unwrap().options.unwrap()
+    }
+
+    fn refused(event: Value) -> String {
+        Request::parse(event, true).unwrap_err().to_string()
+    }
+
+    fn names(names: &[&str]) -> Vec<KeyName> {
+        names.iter().map(|name| KeyName::parse(name).unwrap()).collect()
+    }
+
+    #[test]
+    fn events_without_options() {
+        for event in [
+            json!({}),
+            json!({"detail": {}}),
+            json!({"detail": "{}"}),
+            json!({
+                "version": "0", "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa", "detail-type": "Scheduled Event",
+                "source": "aws.events", "account": "123456789012", "time": "2026-11-23T06:00:00Z",
+                "region": "us-east-1", "resources": ["arn:aws:events:us-east-1:123456789012:rule/daily"], "detail": {}
+            }),
+            json!({
+                "version": "0", "id": "53dc4d37", "detail-type": "Scheduled Event", "source": "aws.scheduler",
+                "account": "123456789012", "time": "2026-11-23T06:00:00Z", "region": "us-east-1",
+                "resources": ["arn:aws:scheduler:us-east-1:123456789012:schedule/default/daily"], "detail": "{}"
+            }),
+        ] {
+            let request = Request::parse(event, false).unwrap();
+            assert_eq!((request.options, request.batch), (Some(Options::default()), None));
+        }
+    }
+
+    #[test]
+    fn options_stand_in_the_detail_as_object_or_string() {
+        let detail = json!({
+            "keys": ["alias/payments", "1234abcd"], "as_of": "2027-01-01T00:00:00+02:00", "verbose": true
+        });
+        let expected = Options {
+            keys: Some(names(&["alias/payments", "1234abcd"])),
+            as_of: Some("2026-12-31T22:00:00Z".parse().unwrap()),
+            dry_run: true,
+            verbose: true,
+        };
+        assert_eq!(options(json!({"detail": detail})), expected);
+        assert_eq!(options(json!({"detail": detail.to_string()})), expected);
+    }
+
+    #[test]
+    fn as_of_implies_dry_run_whatever_else_is_said() {
+        for (first, second) in [("as_of", "dry_run"), ("dry_run", "as_of")] {
+            let value = |name| if name == "as_of" { "\"2027-01-01T00:00:00Z\"" } else { "false" };
+            let text = format!("{{\"{first}\": {}, \"{second}\": {}}}", value(first), value(second));
+            assert!(options(json!({"detail": text})).dry_run);
+        }
+        assert!(options(json!({"detail": {"dry_run": true}})).dry_run);
+    }
+
+    #[test]
+    fn as_of_is_refused_where_only_the_present_can_be_judged() {
+        let event = json!({"detail": {"as_of": "2027-01-01T00:00:00Z"}});
+        let error = Request::parse(event, false).unwrap_err();
+        assert_eq!(error.to_string(), "detail.as_of: this function judges the present only");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_by_name() {
+        for (event, field) in [
+            (json!(null), "event: null"),
+            (json!([]), "event: an empty list"),
+            (json!("x"), "event: `x`"),
+            (json!({"keys": ["x"]}), "keys: is no field"),
+            (json!({"Detail": {}}), "Detail: is no field"),
+            (json!({"source": 5}), "source: `5`"),
+            (json!({"time": "yesterday"}), "time: `yesterday`"),
+            (json!({"resources": "arn"}), "resources: `arn`"),
+            (json!({"resources": [1]}), "resources: a list"),
+            (json!({"detail": null}), "detail: null"),
+            (json!({"detail": []}), "detail: an empty list"),
+            (json!({"detail": 1}), "detail: `1`"),
+            (json!({"detail": ""}), "detail: a string that is not JSON"),
+            (json!({"detail": "[]"}), "detail: a string that holds an empty list"),
+            (json!({"detail": "\"{}\""}), "detail: a string that holds `{}`"),
+            (json!({"detail": {"key": "x"}}), "detail.key: is no option"),
+            (json!({"detail": {"keys": "alias/x"}}), "detail.keys: `alias/x`"),
+            (json!({"detail": {"keys": []}}), "detail.keys: an empty list"),
+            (json!({"detail": {"keys": null}}), "detail.keys: null"),
+            (json!({"detail": {"keys": ["alias/x", 5]}}), "detail.keys[1]: `5`"),
+            (json!({"detail": {"keys": ["arn:aws:s3:::b"]}}), "detail.keys[0]: `arn:aws:s3:::b`"),
+            (json!({"detail": {"dry_run": "true"}}), "detail.dry_run: `true`"),
+            (json!({"detail": {"verbose": 1}}), "detail.verbose: `1`"),
+            (json!({"Records": [], "detail": {}}), "detail: is no field of an SQS batch"),
+            (json!({"Records": {}}), "Records: is no SQS batch"),
+            (json!({"Records": [{"body": "{}"}]}), "Records[0].messageId: is missing"),
+            (json!({"Records": [{"messageId": "", "body": "{}"}]}), "Records[0].messageId: is missing"),
+            (json!({"Records": [{"messageId": "1", "body": "{}", "eventSource": "aws:s3"}]}), "Records[0].eventSource"),
+        ] {
+            let error = refused(event.clone());
+            assert!(error.starts_with(field), "{event}: {error}");
+        }
+    }
+
+    #[test]
+    fn instants() {
+        for good in [
+            "2026-12-31T00:00:00Z",
+            "2026-12-31t00:00:00.123z",
+            "2026-12-31T23:59:59+14:00",
+            "2024-02-29T00:00:00-05:30",
+            "9999-12-01T00:00:00Z",
+        ] {
+            assert!(instant("f", &json!(good)).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "2026-12-31",
+            "2026-12-31T00:00:00",
+            "2026-12-31 00:00:00Z",
+            "2026-02-30T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-12-31T24:00:01Z",
+            "2026-12-31T00:00:00+02",
+            "2026-12-31T00:00:00+02:00[Europe/Berlin]",
+            "1798675200",
+            "tomorrow",
+        ] {
+            assert!(instant("f", &json!(bad)).is_err(), "{bad}");
+        }
+        assert!(instant("f", &json!(1_798_675_200)).is_err());
+    }
+
+    fn record(id: &str, body: &str) -> Value {
+        json!({"messageId": id, "receiptHandle": "h", "body": body, "attributes": {}, "messageAttributes": {},
+               "md5OfBody": "m", "eventSource": "aws:sqs", "eventSourceARN": "arn", "awsRegion": "us-east-1"})
+    }
+
+    fn failed(request: &Request) -> Vec<&str> {
+        request.batch.as_ref().unwrap().failures.iter().map(|it| it.item_identifier.as_str()).collect()
+    }
+
+    #[test]
+    fn a_batch_is_one_run_over_all_its_keys() {
+        let event = json!({"Records": [
+            record("1", r#"{"detail": {"keys": ["k1"]}}"#),
+            record("2", r#"{"detail": "{\"keys\": [\"k2\"]}"}"#),
+        ]});
+        let request = Request::parse(event, true).unwrap();
+        assert_eq!(request.options.as_ref().unwrap().keys, Some(names(&["k1", "k2"])));
+        assert!(failed(&request).is_empty());
+    }
+
+    #[test]
+    fn a_message_without_keys_widens_the_run_to_all() {
+        let event = json!({"Records": [record("1", r#"{"detail": {"keys": ["k1"]}}"#), record("2", "{}")]});
+        assert_eq!(Request::parse(event, true).unwrap().options.unwrap().keys, None);
+    }
+
+    #[test]
+    fn malformed_messages_are_failures_and_the_others_run() {
+        let event = json!({"Records": [
+            record("1", "not JSON"),
+            record("2", r#"{"detail": {"keys": ["k2"]}}"#),
+            record("3", r#"{"detail": {"unknown": 1}}"#),
+            record("4", "[]"),
+        ]});
+        let request = Request::parse(event, true).unwrap();
+        assert_eq!(failed(&request), ["1", "3", "4"]);
+        assert_eq!(request.options.unwrap().keys, Some(names(&["k2"])));
+        let reasons: Vec<_> = request.batch.unwrap().malformed.into_iter().map(|(_, why)| why.to_string()).collect();
+        assert!(reasons[0].starts_with("body: is not JSON") && reasons[1].starts_with("detail.unknown"));
+    }
+
+    #[test]
+    fn a_batch_of_malformed_messages_runs_nothing() {
+        let request = Request::parse(json!({"Records": [record("1", ""), record("2", "{")]}), true).unwrap();
+        assert_eq!((request.options.as_ref(), failed(&request)), (None, vec!["1", "2"]));
+    }
+
+    #[test]
+    fn messages_with_other_options_than_the_first_come_again() {
+        let event = json!({"Records": [
+            record("1", r#"{"detail": {"keys": ["k1"]}}"#),
+            record("2", r#"{"detail": {"keys": ["k2"], "dry_run": true}}"#),
+            record("3", r#"{"detail": {"keys": ["k3"]}}"#),
+        ]});
+        let request = Request::parse(event, true).unwrap();
+        assert_eq!(failed(&request), ["2"]);
+        let options = request.options.unwrap();
+        assert_eq!((options.keys, options.dry_run), (Some(names(&["k1", "k3"])), false));
+        assert!(request.batch.unwrap().malformed.is_empty());
+    }
+}

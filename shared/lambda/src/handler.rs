@@ -1,0 +1,194 @@
+//! The one handler shape of all functions: it parses, calls, answers.
+
+use std::time::Duration;
+
+use aws::config::sdk_config;
+use aws_config::SdkConfig;
+use aws_lambda_events::event::sqs::BatchItemFailure;
+use domain::location::Location;
+use domain::report::Report;
+use jiff::Timestamp;
+use lambda_runtime::{Context, LambdaEvent, service_fn};
+use monitor::check::{AnyCheck, Check};
+use monitor::deadlines::Deadlines;
+use monitor::run::{Options, Run, RunOutcome};
+use monitor::settings::{Environment, EvaluationSettings, HomeSettings, InvalidConfiguration};
+use monitor::target::{Home, Target};
+use outputs::metrics;
+use outputs::response::AlertCounts;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::error::HandlerError;
+use crate::event::Request;
+use crate::logging;
+
+/// Time that is kept for the way back of the response.
+const FOR_THE_RESPONSE: Duration = Duration::from_millis(500);
+
+/// The answer to an invocation.
+#[derive(Debug, Serialize)]
+pub struct Response {
+    #[serde(flatten)]
+    run: outputs::response::Response,
+    #[serde(rename = "batchItemFailures", skip_serializing_if = "Option::is_none")]
+    batch_item_failures: Option<Vec<BatchItemFailure>>,
+}
+
+/// Serves invocations of one function until Lambda ends the process.
+///
+/// # Errors
+/// The Lambda Runtime API is out of reach.
+pub async fn serve<C: Check>() -> Result<(), lambda_runtime::Error> {
+    let environment = Environment::of_process();
+    logging::start(&environment);
+    let config = sdk_config().load().await;
+    // A wrong setting fails each invocation: Lambda shows an error of the start-up only in the log.
+    let handler = Handler::<C>::new(&environment, config);
+    let handler = &handler;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let handler = handler.as_ref().map_err(Clone::clone)?;
+        // The runtime logs an error, once.
+        Box::pin(handler.answer(event, read_clock())).await
+    }))
+    .await
+}
+
+/// A function with its settings.
+#[derive(Debug)]
+pub struct Handler<C> {
+    check: C,
+    settings: EvaluationSettings,
+    home: Home,
+    config: SdkConfig,
+    log_level: String,
+}
+
+impl<C: Check> Handler<C> {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// One of them is missing or does not parse.
+    pub fn new(environment: &Environment, config: SdkConfig) -> Result<Self, InvalidConfiguration> {
+        let home = HomeSettings::read(environment)?;
+        Ok(Self {
+            settings: EvaluationSettings::read(environment)?,
+            check: C::read(environment)?,
+            home: Home::new(&config, home),
+            config,
+            log_level: logging::level_name(environment),
+        })
+    }
+
+    /// Answers one invocation that begins at the instant `now`.
+    ///
+    /// # Errors
+    /// The event is not understood, or the run failed as a whole.
+    pub async fn answer(&self, event: LambdaEvent<Value>, now: Timestamp) -> Result<Response, HandlerError> {
+        let start = monotonic();
+        let request = Request::parse(event.payload, C::TAKES_AS_OF)?;
+        for (message_id, error) in request.batch.iter().flat_map(|batch| &batch.malformed) {
+            tracing::error!(message_id, %error, "a message of the batch is malformed");
+        }
+        let target = Target { location: self.location(&event.context), config: self.config.clone() };
+        let (report, alerts) = if let Some(options) = &request.options {
+            self.run(&request, options, &target, &event.context, now, start).await?
+        } else {
+            let report = Report::new(C::FUNCTION, &target.location, now, &self.check.controls(), None);
+            (report, AlertCounts::default())
+        };
+        Ok(Response {
+            run: outputs::response::Response::new(report, alerts),
+            batch_item_failures: request.batch.map(|batch| batch.failures),
+        })
+    }
+
+    async fn run(
+        &self,
+        request: &Request,
+        options: &Options,
+        target: &Target,
+        context: &Context,
+        now: Timestamp,
+        start: Instant,
+    ) -> Result<(Report, AlertCounts), HandlerError> {
+        let deadlines = Deadlines::new(start, time_left(context, now));
+        let deadline = i64::try_from(context.deadline).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let run = Run {
+            check: &self.check,
+            settings: &self.settings,
+            home: &self.home,
+            target,
+            options,
+            is_of_key_events: request.batch.is_some(),
+            owner: request.id.as_ref().unwrap_or(&context.request_id),
+            // The same request comes again after a failure: the instant makes its attempts different.
+            attempt: &format!("{} {now}", context.request_id),
+            now,
+            ends_at: deadline.unwrap_or(now),
+            deadlines: &deadlines,
+        };
+        let outcome = run.run().await?;
+        self.emit_metrics(&outcome, now, monotonic() - start);
+        Ok((outcome.report, outcome.alerts))
+    }
+
+    /// Where this function runs. An emulator's function may have no real ARN: then the account is not known.
+    fn location(&self, context: &Context) -> Location {
+        Location::from_function_arn(&context.invoked_function_arn).unwrap_or_else(|| Location {
+            partition: "aws".to_owned(),
+            region: self.config.region().map_or("unknown", |region| region.as_ref()).to_owned(),
+            account_id: "unknown".to_owned(),
+        })
+    }
+
+    fn emit_metrics(&self, outcome: &RunOutcome, now: Timestamp, took: Duration) {
+        let RunOutcome { report, alerts, samples, kms_calls, kms_throttles } = outcome;
+        let run_duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            function = C::FUNCTION,
+            complete = report.complete,
+            keys_listed = report.keys_listed,
+            keys_not_reached = report.keys_not_reached,
+            findings = report.findings.len(),
+            messages_published = alerts.messages_published,
+            kms_calls,
+            run_duration_ms,
+            "the run is done"
+        );
+        let measured = metrics::Measured {
+            at: now,
+            kms_calls: *kms_calls,
+            kms_throttles: *kms_throttles,
+            messages_published: alerts.messages_published,
+            run_duration_ms,
+        };
+        let samples = metrics::lines_of(samples, C::FUNCTION, now, &self.log_level);
+        for line in metrics::lines(report, measured, &self.log_level).into_iter().chain(samples) {
+            #[expect(clippy::print_stdout, reason = "Lambda takes metrics from standard output, as bare JSON lines")]
+            {
+                println!("{line}");
+            }
+        }
+    }
+}
+
+/// How long the run may take until its response has to be on its way.
+fn time_left(context: &Context, now: Timestamp) -> Duration {
+    let deadline = i64::try_from(context.deadline).unwrap_or(i64::MAX);
+    let left = deadline.saturating_sub(now.as_millisecond());
+    Duration::from_millis(u64::try_from(left).unwrap_or_default()).saturating_sub(FOR_THE_RESPONSE)
+}
+
+/// The one reading of the clock: the instant that everything is judged for.
+#[expect(clippy::disallowed_methods, reason = "the one edge where the clock is read")]
+fn read_clock() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Where the monotonic clock stands: for time left and time taken, never for a verdict.
+#[expect(clippy::disallowed_methods, reason = "the monotonic half of the one edge")]
+fn monotonic() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,36 @@
+//! The ways a whole run can fail. Everything smaller is a verdict.
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It is not known which keys there are.
+    #[error("cannot tell which keys there are: {0}")]
+    ListKeysFailed(String),
+    /// The topic did not take the alert.
+    #[error("the alert was not delivered to {topic_arn}: {cause}")]
+    AlertNotDelivered {
+        /// Topic that should have taken it.
+        topic_arn: String,
+        /// What SNS or the transport said.
+        cause: String,
+    },
+    /// The findings ledger does not answer, or another run holds it. What was not told yet will be.
+    #[error("the findings ledger {table} is out of reach: {cause}")]
+    LedgerUnavailable {
+        /// Table that holds the ledger.
+        table: String,
+        /// What DynamoDB or the transport said.
+        cause: String,
+    },
+}
+
+impl RunError {
+    /// Stable name of the kind of error: operators and other programs match it.
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            Self::ListKeysFailed(_) => "ListKeysFailed",
+            Self::AlertNotDelivered { .. } => "AlertNotDelivered",
+            Self::LedgerUnavailable { .. } => "LedgerUnavailable",
+        }
+    }
+}

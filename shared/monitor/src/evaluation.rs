@@ -1,0 +1,347 @@
+//! Judging the keys of a target: any number of checks over one inventory. It touches nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+
+use aws::kms::Kms;
+use domain::control::Control;
+use domain::exemption::TAG_PREFIX;
+use domain::failure::Failure;
+use domain::finding::KeyIdentity;
+use domain::ledger::Sightings;
+use domain::location::KeyName;
+use domain::report::{EvaluationLines, Report};
+use domain::verdict::{Compliance, NOT_FOUND, Verdict, settled_by_description};
+use futures::StreamExt;
+use futures::future::join_all;
+use jiff::Timestamp;
+use outputs::metrics::Samples;
+use outputs::response;
+use tokio::time::{Instant, timeout_at};
+
+use crate::check::{AnyCheck, BegunCheck, Outcome, RunContext};
+use crate::deadlines::Deadlines;
+use crate::error::RunError;
+use crate::inventory::{Candidate, Inventory, Source};
+use crate::settings::EvaluationSettings;
+use crate::target::Target;
+
+/// Keys that a run looks at at the same time. The pace of the calls is set by the quotas; this many keep up with them
+/// while an answer takes up to some 80 ms.
+const KEYS_AT_A_TIME: usize = 32;
+
+/// The checks of a run, with what is set for all of them.
+pub struct Monitor<'a> {
+    /// Which keys there are to look at, and at which pace.
+    pub settings: &'a EvaluationSettings,
+    /// What is asked of them.
+    pub checks: &'a [&'a dyn AnyCheck],
+}
+
+/// What is asked of an evaluation.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// Check these keys only; `None` = all.
+    pub keys: Option<&'a [KeyName]>,
+    /// Are the keys those of events about them? Then a key that does not exist is gone, not misnamed.
+    pub is_of_key_events: bool,
+    /// The present.
+    pub now: Timestamp,
+    /// Instant that everything is judged for.
+    pub judged_at: Timestamp,
+    /// Does the report carry every evaluation?
+    pub verbose: bool,
+    /// ARNs of keys with an open finding.
+    pub known: BTreeSet<String>,
+}
+
+/// What came of an evaluation.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// By check, in their order.
+    pub checks: Vec<CheckEvaluation>,
+    /// KMS requests sent, retries included.
+    pub kms_calls: u64,
+    /// KMS requests throttled.
+    pub kms_throttles: u64,
+}
+
+/// What one check found.
+#[derive(Debug)]
+pub struct CheckEvaluation {
+    /// Counts and findings.
+    pub report: Report,
+    /// What it saw of the keys that have an open finding.
+    pub sightings: Sightings,
+    /// What it measured.
+    pub samples: Vec<Samples>,
+}
+
+/// What a run found out about one key.
+struct EvaluatedKey {
+    key: KeyIdentity,
+    source: Source,
+    /// By check.
+    outcomes: Vec<Outcome<Vec<Verdict>>>,
+    tags: ExemptingTags,
+}
+
+/// Provisional verdicts of one check about one key.
+struct Provisional {
+    check: usize,
+    key: KeyIdentity,
+    source: Source,
+    verdicts: Vec<Verdict>,
+    tags: ExemptingTags,
+}
+
+/// Values of the tags that exempt a key, by control. They are read for keys with a finding only.
+type ExemptingTags = Option<Result<BTreeMap<String, String>, Failure>>;
+
+/// How far a verdict says something about its key.
+#[derive(Debug, PartialEq)]
+enum Sighting {
+    /// The key was looked at.
+    Seen,
+    /// The key was listed and is gone since.
+    Gone,
+    /// Something happened to the key, and it is gone since.
+    GoneAfterEvent,
+    /// The run was not to look at the key.
+    NotSeen,
+}
+
+impl Sighting {
+    fn of(source: &Source, verdicts: &[Verdict], is_of_key_events: bool) -> Self {
+        let not_found = verdicts.iter().any(|verdict| verdict.reason == NOT_FOUND);
+        match source {
+            Source::OutOfScope(_) => Self::NotSeen,
+            Source::Listed if not_found => Self::Gone,
+            Source::Named if not_found && is_of_key_events => Self::GoneAfterEvent,
+            _ => Self::Seen,
+        }
+    }
+}
+
+impl Monitor<'_> {
+    /// Judges the keys of the target by all checks, until all are judged or time runs short.
+    ///
+    /// # Errors
+    /// [`RunError::ListKeysFailed`]. Everything smaller is a verdict.
+    pub async fn evaluate(
+        &self,
+        target: &Target,
+        request: &Request<'_>,
+        deadlines: &Deadlines,
+    ) -> Result<Evaluation, RunError> {
+        let EvaluationSettings { kms_quota_share, monitored_keys, excluded_keys, .. } = self.settings;
+        let kms = Kms::new(&target.config, *kms_quota_share);
+        let location = &target.location;
+        let inventory = Inventory::take(&kms, location, request.keys, monitored_keys, excluded_keys, request.now);
+        let inventory = timeout_at(deadlines.evaluated, inventory)
+            .await
+            .unwrap_or_else(|_| Err(RunError::ListKeysFailed("the time of the invocation ran out".to_owned())))?;
+        let run =
+            RunContext { target, settings: self.settings, inventory: &inventory, now: request.judged_at, deadlines };
+        let mut evaluated = self.checks.iter().map(|check| Evaluated::new(*check, target, request)).collect::<Vec<_>>();
+        let begun = join_all(self.checks.iter().map(|check| check.begin(&run))).await;
+        let checks = Checks { begun: &begun, kms: &kms, request };
+        checks.evaluate(&run, &mut evaluated).await;
+        name_by_aliases(&kms, deadlines.named, &mut evaluated).await;
+        let finished = evaluated.into_iter().zip(&begun).map(|(Evaluated { report, sightings, .. }, begun)| {
+            CheckEvaluation { report, sightings, samples: begun.measured() }
+        });
+        let checks = finished.collect();
+        Ok(Evaluation { checks, kms_calls: kms.calls().sent(), kms_throttles: kms.calls().throttled() })
+    }
+}
+
+/// What one check has found so far.
+struct Evaluated {
+    controls: Vec<&'static Control>,
+    report: Report,
+    sightings: Sightings,
+}
+
+impl Evaluated {
+    fn new(check: &dyn AnyCheck, target: &Target, request: &Request<'_>) -> Self {
+        let controls = check.controls();
+        // Reports read better without fractions of seconds.
+        let at = Timestamp::from_second(request.judged_at.as_second()).unwrap_or(request.judged_at);
+        let lines = request.verbose.then(|| EvaluationLines::with_room(response::MAX_BYTES));
+        let report = Report::new(check.function(), &target.location, at, &controls, lines);
+        Self { controls, report, sightings: Sightings::of(request.known.clone()) }
+    }
+
+    fn take(&mut self, key: &KeyIdentity, sighting: &Sighting, verdicts: Vec<Verdict>, tags: &ExemptingTags) {
+        match sighting {
+            Sighting::Gone => return self.sightings.gone(&key.arn),
+            Sighting::GoneAfterEvent => self.sightings.gone(&key.arn),
+            Sighting::Seen => self.sightings.saw(&key.arn, &self.controls, &verdicts),
+            Sighting::NotSeen => {}
+        }
+        let tags = tags.as_ref().and_then(|tags| tags.as_ref().ok());
+        self.report.add(key, &self.controls, verdicts, tags);
+    }
+}
+
+/// The checks at work.
+struct Checks<'a> {
+    begun: &'a [Box<dyn BegunCheck + 'a>],
+    kms: &'a Kms,
+    request: &'a Request<'a>,
+}
+
+impl Checks<'_> {
+    async fn evaluate(&self, run: &RunContext<'_>, evaluated: &mut [Evaluated]) {
+        let inventory = run.inventory;
+        let keys = futures::stream::iter(inventory.candidates(&run.target.location))
+            .map(|candidate| self.evaluate_key(candidate))
+            .buffer_unordered(KEYS_AT_A_TIME);
+        let mut keys = pin!(keys);
+        let mut reached = 0;
+        let mut tags_failed = FailedTags::default();
+        let mut provisional = Vec::new();
+        while let Ok(Some(key)) = timeout_at(run.deadlines.evaluated, keys.next()).await {
+            reached += 1;
+            let EvaluatedKey { key, source, outcomes, tags } = key;
+            tags_failed.note(&tags);
+            for (check, (outcome, evaluated)) in outcomes.into_iter().zip(evaluated.iter_mut()).enumerate() {
+                match outcome {
+                    Outcome::Final(verdicts) => {
+                        let sighting = Sighting::of(&source, &verdicts, self.request.is_of_key_events);
+                        evaluated.take(&key, &sighting, verdicts, &tags);
+                    }
+                    Outcome::Provisional(verdicts) => {
+                        let (key, source, tags) = (key.clone(), source.clone(), tags.clone());
+                        provisional.push(Provisional { check, key, source, verdicts, tags });
+                    }
+                }
+            }
+        }
+        let mut finished = self.finish(&provisional, run.deadlines.evaluated).await;
+        for (place, Provisional { check, key, source, verdicts, tags }) in provisional.into_iter().enumerate() {
+            let (verdicts, tags) = finished.remove(&place).unwrap_or((verdicts, tags));
+            tags_failed.note(&tags);
+            let sighting = Sighting::of(&source, &verdicts, self.request.is_of_key_events);
+            if let Some(evaluated) = evaluated.get_mut(check) {
+                evaluated.take(&key, &sighting, verdicts, &tags);
+            }
+        }
+        let not_reached = inventory.count().saturating_sub(reached) as u64;
+        for Evaluated { report, sightings, .. } in evaluated {
+            report.keys_not_reached = not_reached;
+            report.complete = inventory.complete && not_reached == 0;
+            if report.complete && inventory.of_every_key {
+                sightings.saw_every_key();
+            }
+        }
+        if not_reached > 0 {
+            tracing::warn!(keys_not_reached = not_reached, "time ran short");
+        }
+        tags_failed.warn();
+    }
+
+    async fn evaluate_key(&self, candidate: Candidate) -> EvaluatedKey {
+        let Candidate { mut key, source } = candidate;
+        let outcomes = match &source {
+            Source::Settled(verdict) | Source::OutOfScope(verdict) => self.all_say(verdict),
+            Source::Listed | Source::Named => match self.kms.describe_key(&key.id, &key.arn).await {
+                Err(failure) => self.all_say(&Verdict::from(&failure)),
+                Ok(facts) => {
+                    key.arn.clone_from(&facts.arn);
+                    if let Some(verdict) = settled_by_description(&facts) {
+                        self.all_say(&verdict)
+                    } else {
+                        let now = self.request.judged_at;
+                        join_all(self.begun.iter().map(|check| check.evaluate(self.kms, &facts, now))).await
+                    }
+                }
+            },
+        };
+        let tags = self.exempting_tags(&key, outcomes.iter().flat_map(Outcome::verdicts)).await;
+        EvaluatedKey { key, source, outcomes, tags }
+    }
+
+    /// The same verdict by every control of every check.
+    fn all_say(&self, verdict: &Verdict) -> Vec<Outcome<Vec<Verdict>>> {
+        self.begun.iter().map(|check| Outcome::Final(vec![verdict.clone(); check.control_count()])).collect()
+    }
+
+    /// Judges the keys again whose verdicts are provisional, as far as time allows; by their place among them.
+    async fn finish(
+        &self,
+        provisional: &[Provisional],
+        until: Instant,
+    ) -> BTreeMap<usize, (Vec<Verdict>, ExemptingTags)> {
+        let keys = futures::stream::iter(provisional.iter().enumerate())
+            .map(async |(place, Provisional { check, key, verdicts, tags, .. })| {
+                let check = self.begun.get(*check)?;
+                let verdicts = check.finish(self.kms, key, verdicts.clone(), self.request.judged_at).await;
+                let tags = match tags {
+                    Some(tags) => Some(tags.clone()),
+                    None => self.exempting_tags(key, &verdicts).await,
+                };
+                Some((place, (verdicts, tags)))
+            })
+            .buffer_unordered(KEYS_AT_A_TIME);
+        let mut keys = pin!(keys);
+        let mut finished = BTreeMap::new();
+        while let Ok(Some(key)) = timeout_at(until, keys.next()).await {
+            finished.extend(key);
+        }
+        finished
+    }
+
+    /// The values of the tags that exempt a key, if it has a finding.
+    async fn exempting_tags(&self, key: &KeyIdentity, verdicts: impl IntoIterator<Item = &Verdict>) -> ExemptingTags {
+        if !verdicts.into_iter().any(|verdict| verdict.compliance == Compliance::NonCompliant) {
+            return None;
+        }
+        let tags = self.kms.tags(&key.id).await.map(|tags| {
+            let exempting = |(name, value): (String, String)| Some((name.strip_prefix(TAG_PREFIX)?.to_owned(), value));
+            tags.into_iter().filter_map(exempting).collect()
+        });
+        Some(tags)
+    }
+}
+
+/// Keys whose tags could not be read: how many, and why the last of them.
+#[derive(Default)]
+struct FailedTags {
+    keys: u64,
+    last: Option<Failure>,
+}
+
+impl FailedTags {
+    fn note(&mut self, tags: &ExemptingTags) {
+        if let Some(Err(failure)) = tags {
+            self.keys += 1;
+            self.last = Some(failure.clone());
+        }
+    }
+
+    fn warn(&self) {
+        if let Some(failure) = &self.last {
+            let keys = self.keys;
+            tracing::warn!(keys, %failure, "exemptions could not be read: they stand as they were last read");
+        }
+    }
+}
+
+/// Names the findings' keys by their aliases. Without an answer they go by their ARN.
+async fn name_by_aliases(kms: &Kms, until: Instant, evaluated: &mut [Evaluated]) {
+    let findings = evaluated.iter().flat_map(|it| &it.report.findings);
+    let keys: BTreeSet<&str> = findings.map(|finding| finding.key_id.as_str()).collect();
+    let mut aliases = BTreeMap::new();
+    if !keys.is_empty() {
+        match timeout_at(until, kms.aliases_of(&keys)).await {
+            Ok(Ok(found)) => aliases = found,
+            Ok(Err(failure)) => tracing::warn!(%failure, "the findings go without aliases"),
+            Err(_) => tracing::warn!("time ran short: the findings go without aliases"),
+        }
+    }
+    for Evaluated { report, .. } in evaluated {
+        report.close(&aliases);
+    }
+}

@@ -1,0 +1,330 @@
+//! The findings ledger in DynamoDB.
+//!
+//! | `pk` | `sk` | item |
+//! |---|---|---|
+//! | `<account>#<region>#<function>` | `lease` | the run that may tell the team: its owner, and when its time ends |
+//! | same | `open#<key ARN>#<control>#<compliance>` | an open finding: a [`Record`] |
+//! | same | `past#<key ARN>#<control>#<compliance>#<first seen>` | a resolved one, until `expires_at` |
+//!
+//! A run takes the lease, reads what is open, and gives the lease back at its end. Before it writes anything else it says on
+//! the lease that it is about to tell: from then on not even another delivery of the same event may take over, since
+//! nobody could know whether the alert went out.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws::failure::error_summary;
+use aws::operation::{BATCH_WRITE_ITEM, DELETE_ITEM, PUT_ITEM, QUERY};
+use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, PutRequest, WriteRequest};
+use domain::failure::Failure;
+use domain::ledger::Record;
+use domain::location::Location;
+use futures::{StreamExt, TryStreamExt};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::error::RunError;
+use crate::target::Home;
+
+/// Most items that one `BatchWriteItem` takes.
+const ITEMS_A_BATCH: usize = 25;
+
+/// Batches that are on their way at the same time.
+const BATCHES_AT_A_TIME: usize = 8;
+
+/// The first wait before a lease is asked for again, or before items that DynamoDB left out are sent again. It doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// The longest such wait.
+const MAX_WAIT: Duration = Duration::from_secs(3);
+
+type Item = HashMap<String, AttributeValue>;
+
+/// The part of the findings table that belongs to one account, Region and function.
+#[derive(Debug)]
+pub struct FindingsTable<'a> {
+    home: &'a Home,
+    name: &'a str,
+    partition: String,
+    retention: SignedDuration,
+}
+
+/// The right to tell the team. It ends by itself at the deadline of the invocation that took it.
+#[derive(Debug)]
+pub struct Lease {
+    owner: String,
+    attempt: String,
+    ends_at: Timestamp,
+}
+
+/// What writing one item by a condition ended with.
+enum Conditional {
+    Done,
+    Refused,
+}
+
+/// A resolved finding with the time, in seconds since 1970, after which DynamoDB deletes it.
+#[derive(Serialize)]
+struct Past<'a> {
+    #[serde(flatten)]
+    record: &'a Record,
+    expires_at: i64,
+}
+
+impl<'a> FindingsTable<'a> {
+    /// The home's table, as far as it belongs to a function and the keys of one location; `None` if the home has none.
+    pub fn of(home: &'a Home, location: &Location, function: &str) -> Option<Self> {
+        let Location { account_id, region, .. } = location;
+        Some(Self {
+            name: home.settings.findings_table.as_deref()?,
+            home,
+            partition: format!("{account_id}#{region}#{function}"),
+            retention: SignedDuration::from_hours(24 * i64::from(home.settings.resolved_retention_days)),
+        })
+    }
+
+    fn unavailable(&self, cause: impl Into<String>) -> RunError {
+        RunError::LedgerUnavailable { table: self.name.to_owned(), cause: cause.into() }
+    }
+
+    fn failed(&self, failure: &Failure) -> RunError {
+        self.unavailable(error_summary(failure))
+    }
+
+    fn out_of_time(&self) -> RunError {
+        self.unavailable("the time of the invocation ran out")
+    }
+
+    fn item(&self, sort_key: &str) -> Item {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        HashMap::from([("pk".to_owned(), text(&self.partition)), ("sk".to_owned(), text(sort_key))])
+    }
+
+    /// Takes the lease until `ends_at`, at the latest by `patience`: while another run holds it, this one waits. Another
+    /// attempt at the same event (`owner`) is taken over, unless it is about to tell. `attempt` is unique.
+    ///
+    /// # Errors
+    /// [`RunError::LedgerUnavailable`] if the table is out of reach, or if the other run goes on for longer.
+    pub async fn take_lease(
+        &self,
+        owner: &str,
+        attempt: String,
+        now: Timestamp,
+        ends_at: Timestamp,
+        patience: Instant,
+    ) -> Result<Lease, RunError> {
+        let lease = Lease { owner: owner.to_owned(), attempt, ends_at };
+        let mut wait = FIRST_WAIT;
+        let mut waited = Duration::ZERO;
+        let take = async {
+            loop {
+                let by_now = now.saturating_add(waited).unwrap_or(now);
+                let request = self
+                    .put_lease(&lease, false)
+                    .condition_expression(
+                        "attribute_not_exists(#owner) OR #ends_at <= :now OR (#owner = :owner AND #telling = :no)",
+                    )
+                    .expression_attribute_names("#owner", "owner")
+                    .expression_attribute_names("#ends_at", "ends_at")
+                    .expression_attribute_names("#telling", "telling")
+                    .expression_attribute_values(":now", milliseconds(by_now))
+                    .expression_attribute_values(":owner", AttributeValue::S(lease.owner.clone()))
+                    .expression_attribute_values(":no", AttributeValue::Bool(false));
+                if let Conditional::Done = self.put_if(request).await? {
+                    return Ok(());
+                }
+                if waited.is_zero() {
+                    tracing::info!("another run is at work: waiting for its end");
+                }
+                sleep(wait).await;
+                waited += wait;
+                wait = (wait * 2).min(MAX_WAIT);
+            }
+        };
+        match timeout_at(patience, take).await {
+            Ok(taken) => taken.map(|()| lease),
+            Err(_) if waited.is_zero() => Err(self.out_of_time()),
+            Err(_) => Err(self.unavailable("another run is at work and did not end in time")),
+        }
+    }
+
+    /// Says that the run is about to tell the team. Is the lease still its own?
+    ///
+    /// # Errors
+    /// [`RunError::LedgerUnavailable`].
+    pub async fn hold(&self, lease: &Lease, until: Instant) -> Result<bool, RunError> {
+        let request = self
+            .put_lease(lease, true)
+            .condition_expression("#attempt = :attempt")
+            .expression_attribute_names("#attempt", "attempt")
+            .expression_attribute_values(":attempt", AttributeValue::S(lease.attempt.clone()));
+        match timeout_at(until, self.put_if(request)).await {
+            Ok(result) => Ok(matches!(result?, Conditional::Done)),
+            Err(_) => Err(self.out_of_time()),
+        }
+    }
+
+    /// Gives the lease back. If that fails, it ends by itself.
+    pub async fn release(&self, lease: &Lease, until: Instant) {
+        let request = self
+            .home
+            .dynamodb
+            .delete_item()
+            .table_name(self.name)
+            .set_key(Some(self.item("lease")))
+            .condition_expression("#attempt = :attempt")
+            .expression_attribute_names("#attempt", "attempt")
+            .expression_attribute_values(":attempt", AttributeValue::S(lease.attempt.clone()));
+        let delete = self.home.calls.make(DELETE_ITEM, async || request.clone().send().await);
+        match timeout_at(until, delete).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) if is_refused(&failure) => {
+                tracing::warn!("another attempt at the event took the lease over");
+            }
+            Ok(Err(failure)) => tracing::warn!(error = error_summary(&failure), "the lease stays until its end"),
+            Err(_) => tracing::warn!("time ran short: the lease stays until its end"),
+        }
+    }
+
+    fn put_lease(&self, lease: &Lease, telling: bool) -> PutItemFluentBuilder {
+        self.home
+            .dynamodb
+            .put_item()
+            .table_name(self.name)
+            .set_item(Some(self.item("lease")))
+            .item("owner", AttributeValue::S(lease.owner.clone()))
+            .item("attempt", AttributeValue::S(lease.attempt.clone()))
+            .item("ends_at", milliseconds(lease.ends_at))
+            .item("telling", AttributeValue::Bool(telling))
+    }
+
+    async fn put_if(&self, request: PutItemFluentBuilder) -> Result<Conditional, RunError> {
+        match self.home.calls.make(PUT_ITEM, async || request.clone().send().await).await {
+            Ok(_) => Ok(Conditional::Done),
+            Err(failure) if is_refused(&failure) => Ok(Conditional::Refused),
+            Err(failure) => Err(self.failed(&failure)),
+        }
+    }
+
+    /// Reads what is open. An item that makes no sense is left out: if the finding is still there, it is told as new.
+    ///
+    /// # Errors
+    /// [`RunError::LedgerUnavailable`].
+    pub async fn read(&self, until: Instant) -> Result<Vec<Record>, RunError> {
+        let request = self
+            .home
+            .dynamodb
+            .query()
+            .table_name(self.name)
+            .consistent_read(true)
+            .key_condition_expression("#pk = :pk AND begins_with(#sk, :open)")
+            .expression_attribute_names("#pk", "pk")
+            .expression_attribute_names("#sk", "sk")
+            .expression_attribute_values(":pk", AttributeValue::S(self.partition.clone()))
+            .expression_attribute_values(":open", AttributeValue::S("open#".to_owned()));
+        let mut records = Vec::new();
+        let mut start = None;
+        loop {
+            let query = async || request.clone().set_exclusive_start_key(start.clone()).send().await;
+            let page = timeout_at(until, self.home.calls.make(QUERY, query)).await.map_err(|_| self.out_of_time())?;
+            let page = page.map_err(|failure| self.failed(&failure))?;
+            for item in page.items.unwrap_or_default() {
+                let sort_key = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
+                match serde_dynamo::aws_sdk_dynamodb_1::from_item::<Record>(item) {
+                    Ok(record) if open_key(&record) == sort_key => records.push(record),
+                    Ok(_) => tracing::error!(sort_key, "the item's key in the ledger is not that of its finding"),
+                    Err(error) => tracing::error!(sort_key, %error, "the item in the ledger makes no sense"),
+                }
+            }
+            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if start.is_none() {
+                return Ok(records);
+            }
+        }
+    }
+
+    /// Writes open findings.
+    ///
+    /// # Errors
+    /// [`RunError::LedgerUnavailable`] if not all are written by `until`.
+    pub async fn write(&self, records: impl Iterator<Item = &Record>, until: Instant) -> Result<(), RunError> {
+        self.send(records.map(|record| self.put(&open_key(record), record)), until).await
+    }
+
+    /// Moves findings from the open to the past ones. Done twice, it does no harm.
+    ///
+    /// # Errors
+    /// [`RunError::LedgerUnavailable`] if not all are moved by `until`.
+    pub async fn close(&self, records: &[Record], now: Timestamp, until: Instant) -> Result<(), RunError> {
+        let expires_at = now.saturating_add(self.retention).unwrap_or(Timestamp::MAX).as_second();
+        let puts = records.iter().map(|record| {
+            let sort_key = format!("past{}#{}", open_key(record).trim_start_matches("open"), record.first_seen);
+            self.put(&sort_key, &Past { record, expires_at })
+        });
+        self.send(puts, until).await?;
+        self.send(records.iter().map(|record| self.delete(&open_key(record))), until).await
+    }
+
+    fn put(&self, sort_key: &str, content: impl Serialize) -> Result<WriteRequest, RunError> {
+        let mut item: Item =
+            serde_dynamo::aws_sdk_dynamodb_1::to_item(content).map_err(|error| self.unavailable(error.to_string()))?;
+        item.extend(self.item(sort_key));
+        let request = PutRequest::builder().set_item(Some(item)).build();
+        let request = request.map_err(|error| self.unavailable(error.to_string()))?;
+        Ok(WriteRequest::builder().put_request(request).build())
+    }
+
+    fn delete(&self, sort_key: &str) -> Result<WriteRequest, RunError> {
+        let request = DeleteRequest::builder().set_key(Some(self.item(sort_key))).build();
+        let request = request.map_err(|error| self.unavailable(error.to_string()))?;
+        Ok(WriteRequest::builder().delete_request(request).build())
+    }
+
+    /// Sends the writes in batches. Each batch is made when its turn comes: a write takes several times the memory of its
+    /// record.
+    async fn send(
+        &self,
+        mut writes: impl Iterator<Item = Result<WriteRequest, RunError>>,
+        until: Instant,
+    ) -> Result<(), RunError> {
+        let batches = std::iter::from_fn(|| {
+            let batch: Vec<_> = writes.by_ref().take(ITEMS_A_BATCH).collect();
+            (!batch.is_empty()).then(|| batch.into_iter().collect::<Result<Vec<_>, _>>())
+        });
+        let sent = futures::stream::iter(batches)
+            .map(async |batch| self.send_batch(batch?).await)
+            .buffer_unordered(BATCHES_AT_A_TIME)
+            .try_collect();
+        timeout_at(until, sent).await.unwrap_or_else(|_| Err(self.out_of_time()))
+    }
+
+    /// Sends one batch until DynamoDB has taken all of it. The caller bounds the time.
+    async fn send_batch(&self, mut batch: Vec<WriteRequest>) -> Result<(), RunError> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let request = self.home.dynamodb.batch_write_item().request_items(self.name, batch);
+            let answer = self.home.calls.make(BATCH_WRITE_ITEM, async || request.clone().send().await).await;
+            let answer = answer.map_err(|failure| self.failed(&failure))?;
+            batch = answer.unprocessed_items.unwrap_or_default().into_values().flatten().collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(MAX_WAIT);
+        }
+    }
+}
+
+fn open_key(record: &Record) -> String {
+    format!("open#{}#{}#{}", record.key_arn, record.control, record.compliance.as_str())
+}
+
+fn milliseconds(instant: Timestamp) -> AttributeValue {
+    AttributeValue::N(instant.as_millisecond().to_string())
+}
+
+fn is_refused(failure: &Failure) -> bool {
+    failure.code.as_deref() == Some("ConditionalCheckFailedException")
+}

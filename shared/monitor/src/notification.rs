@@ -1,0 +1,66 @@
+//! Telling the team what changed, and the ledger what the team was told.
+//!
+//! 1. The lease says that the run is about to tell: from then on no other attempt takes over.
+//! 2. What changed is recorded as pending.
+//! 3. The alert is published.
+//! 4. What was told is recorded as told, what is resolved is closed.
+//!
+//! A crash between two steps leaves something pending, and the next run tells it.
+
+use domain::ledger::{Change, Reconciliation};
+use domain::report::Report;
+use jiff::Timestamp;
+use outputs::alert::Alert;
+use outputs::response::AlertCounts;
+
+use crate::deadlines::Deadlines;
+use crate::error::RunError;
+use crate::findings_table::{FindingsTable, Lease};
+use crate::sns::publish;
+use crate::target::Home;
+
+/// The place where a run records: its part of the table, and the lease on it.
+pub(crate) type Recorder<'a> = (&'a FindingsTable<'a>, &'a Lease);
+
+/// What a run would tell.
+pub(crate) fn counts(reconciliation: &Reconciliation<'_>) -> AlertCounts {
+    AlertCounts {
+        new: reconciliation.count(Change::New),
+        worsened: reconciliation.count(Change::Worsened),
+        resolved: reconciliation.count(Change::Resolved),
+        reminder: reconciliation.count(Change::Reminder),
+        messages_published: 0,
+    }
+}
+
+/// Tells what changed, with the records around it. Without a recorder nothing is remembered.
+pub(crate) async fn notify(
+    home: &Home,
+    recorder: Option<Recorder<'_>>,
+    report: &Report,
+    reconciliation: Reconciliation<'_>,
+    now: Timestamp,
+    deadlines: &Deadlines,
+) -> Result<AlertCounts, RunError> {
+    let mut alerts = counts(&reconciliation);
+    if reconciliation.is_empty() {
+        return Ok(alerts);
+    }
+    if let Some((table, lease)) = recorder {
+        if !table.hold(lease, deadlines.recorded).await? {
+            tracing::warn!("another attempt at the event took over: it tells the team");
+            return Ok(AlertCounts::default());
+        }
+        table.write(reconciliation.before_the_alert(), deadlines.recorded).await?;
+    }
+    if let Some(alert) = Alert::of(report, &reconciliation.updates) {
+        publish(home, &alert, report, deadlines.notified).await?;
+        alerts.messages_published = 1;
+    }
+    if let Some((table, _)) = recorder {
+        let (open, closed) = reconciliation.after_the_alert(report.evaluated_at);
+        table.write(open.iter(), deadlines.notified).await?;
+        table.close(&closed, now, deadlines.notified).await?;
+    }
+    Ok(alerts)
+}

@@ -1,0 +1,7 @@
+//! The forms in which findings leave. Pure: a report goes in, text comes out.
+
+pub mod alert;
+mod alert_email;
+mod alert_json;
+pub mod metrics;
+pub mod response;

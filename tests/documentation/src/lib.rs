@@ -1,0 +1,145 @@
+//! The pages that say what stands in code: every control, every setting, every call. They are written from the code, and a
+//! test fails where one of them is older.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use aws::operation;
+use domain::control::Control;
+use health_prober::HealthProber;
+use key_age_checker::KeyAgeChecker;
+use monitor::check::Check;
+use monitor::settings::{EvaluationSettings, HomeSettings, Setting};
+use rotation_checker::RotationChecker;
+use serde_json::{Value, json};
+use usage_anomaly_scorer::UsageAnomalyScorer;
+
+/// What is documented of a function.
+struct Function {
+    name: &'static str,
+    controls: Vec<&'static Control>,
+    settings: &'static [&'static dyn Setting],
+}
+
+impl Function {
+    fn of<C: Check>() -> Self {
+        Self { name: C::FUNCTION, controls: C::CONTROLS.as_ref().to_vec(), settings: C::SETTINGS }
+    }
+
+    /// The file that holds verdicts and remediation.
+    fn source(&self) -> String {
+        format!("functions/{}/src/controls.rs", self.name)
+    }
+}
+
+fn functions() -> [Function; 4] {
+    [
+        Function::of::<RotationChecker>(),
+        Function::of::<KeyAgeChecker>(),
+        Function::of::<HealthProber>(),
+        Function::of::<UsageAnomalyScorer>(),
+    ]
+}
+
+/// The pages, with their paths from the root of the project.
+pub fn pages() -> [(&'static str, String); 4] {
+    [
+        ("docs/controls.md", controls_page()),
+        ("docs/controls.json", pretty(&controls_json())),
+        ("docs/settings.md", settings_page()),
+        ("tests/calls.json", pretty(&calls_json())),
+    ]
+}
+
+/// How a page says that it is not to be edited.
+const WRITTEN: &str = "<!-- Written from the code by `cargo test -p documentation`. Do not edit. -->";
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn controls_page() -> String {
+    let mut page = format!(
+        "{WRITTEN}\n# Controls\n\nEvery key is judged by each of them. A key that a control asks nothing of is \
+         `NOT_APPLICABLE`, one that could not be read `INSUFFICIENT_DATA`, both with a reason. [`controls.json`](controls.json) \
+         says the same to programs.\n"
+    );
+    for function in functions() {
+        let _ = write!(
+            page,
+            "\n## {}\n\nVerdict by verdict, with the words of each remediation: [`{source}`](../{source}).\n\n\
+             | control | asks that | severity | stands for |\n|---|---|---|---|\n",
+            function.name,
+            source = function.source(),
+        );
+        for control in &function.controls {
+            let Control { id, title, severity, other_severities, references } = control;
+            let severity = match *other_severities {
+                "" => severity.as_str().to_owned(),
+                others => format!("{}; {others}", severity.as_str()),
+            };
+            let _ = writeln!(page, "| <a id=\"{id}\"></a>`{id}` | {title} | {severity} | {} |", references.join("; "));
+        }
+    }
+    page
+}
+
+fn controls_json() -> Value {
+    let of_function = |function: Function| {
+        let (name, source) = (function.name, function.source());
+        function.controls.into_iter().map(move |control| {
+            let Control { id, title, severity, other_severities, references } = control;
+            json!({
+                "id": id,
+                "function": name,
+                "title": title,
+                "severity": severity,
+                "other_severities": other_severities,
+                "references": references,
+                "remediation": source,
+            })
+        })
+    };
+    json!({ "controls": functions().into_iter().flat_map(of_function).collect::<Vec<_>>() })
+}
+
+fn settings_page() -> String {
+    let mut page = format!(
+        "{WRITTEN}\n# Settings\n\nEnvironment variables of the functions; the template sets them from its parameters. One that \
+         is missing or does not parse fails every invocation as `InvalidConfiguration`, and nothing is called. An empty \
+         variable counts as not set.\n\n## All functions\n\n"
+    );
+    table(&mut page, &[EvaluationSettings::ALL, HomeSettings::ALL].concat());
+    page.push_str(
+        "\nBeside them Lambda's own `AWS_LAMBDA_LOG_LEVEL` and `AWS_LAMBDA_LOG_FORMAT`, and what the AWS SDK reads, \
+         `AWS_ENDPOINT_URL` for example.\n",
+    );
+    for function in functions() {
+        let _ = write!(page, "\n## {}\n\n", function.name);
+        table(&mut page, function.settings);
+    }
+    page
+}
+
+fn table(page: &mut String, settings: &[&dyn Setting]) {
+    page.push_str("| name | default | allowed | meaning |\n|---|---|---|---|\n");
+    for setting in settings {
+        let default = match setting.default().as_str() {
+            "" if setting.is_required() => "required".to_owned(),
+            "" => "empty".to_owned(),
+            default => format!("`{default}`"),
+        };
+        let _ = writeln!(page, "| `{}` | {default} | {} | {} |", setting.name(), setting.allowed(), setting.meaning());
+    }
+}
+
+/// The calls of each function, by service.
+fn calls_json() -> Value {
+    let mut calls: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+    for row in operation::ALL {
+        for function in row.callers() {
+            calls.entry(function).or_default().entry(row.service()).or_default().insert(row.name());
+        }
+    }
+    json!(calls)
+}
