@@ -165,7 +165,7 @@ def test_the_run_leaves_metrics_in_its_log_group(deployment, function):
     dimensions = collections.Counter()
     for line in metrics:
         (directive,) = line["_aws"]["CloudWatchMetrics"]
-        assert directive["Namespace"] == "KmsCompliance"
+        assert directive["Namespace"] == f"KmsCompliance/{STACK}"
         (names,) = directive["Dimensions"]
         if "ProbeLatency" not in line:
             dimensions[tuple(names)] += 1
@@ -596,8 +596,8 @@ def test_the_dashboard_shows_only_what_runs_have_emitted(deployment):
         for line in metric_lines(deployment, function):
             (directive,) = line["_aws"]["CloudWatchMetrics"]
             (names,) = directive["Dimensions"]
-            emitted |= {(",".join(names), metric["Name"]) for metric in directive["Metrics"]}
-    looked_for = {each[1:] for each in set().union(*searches(json.loads(body)).values())}
+            emitted |= {(directive["Namespace"], ",".join(names), metric["Name"]) for metric in directive["Metrics"]}
+    looked_for = set().union(*searches(json.loads(body)).values())
     assert len(looked_for) >= 8 and looked_for <= emitted
 
 
