@@ -150,13 +150,18 @@ def test_the_alert_says_when_imported_material_expires(deployment):
         )
 
 
-def metric_lines(deployment, function):
+def log_lines(deployment, function):
+    """The lines of the function's log that are JSON."""
     group = deployment.outputs[f"{deployment.logical_ids[function]}LogGroup"]
     pages = deployment.aws.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
     messages = [each["message"] for page in pages for each in page["events"]]
     lines = [json.loads(message) for message in messages if message.startswith("{")]
     assert all("timestamp" in line and "level" in line for line in lines)
-    return [line for line in lines if "_aws" in line]
+    return lines
+
+
+def metric_lines(deployment, function):
+    return [line for line in log_lines(deployment, function) if "_aws" in line]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

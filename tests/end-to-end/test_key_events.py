@@ -10,7 +10,7 @@ import key_events
 from conftest import HEALTH, KINDS, ROTATION, rotation_off, run
 from local_aws import REGION, functions, listeners, read_template, receive
 from template import ACCOUNT, arn_of, properties
-from test_deployed import metric_lines
+from test_deployed import log_lines
 
 # Functions that are told of events, by the logical ID that the names of their queue and rules begin with.
 LISTENERS = {each: functions(read_template())[each] for each in key_events.RULES}
@@ -215,7 +215,8 @@ def put(deployment, *events):
 
 def runs(deployment, function):
     """How many keys each run so far looked at."""
-    return [line["KeysListed"] for line in metric_lines(deployment, function) if "KeysListed" in line]
+    lines = log_lines(deployment, function)
+    return [line["keys_listed"] for line in lines if line.get("message") == "the run is done"]
 
 
 def new_runs(deployment, function, before, wait=20):

@@ -615,7 +615,8 @@ async fn the_response_and_the_alert_follow_the_contract() {
     assert_eq!(fields, expected);
     assert_eq!(response["function"], "rotation-checker");
     assert_eq!((&response["account_id"], &response["region"]), (&json!("123456789012"), &json!("us-east-1")));
-    let expected = json!({"new": 6, "worsened": 0, "resolved": 0, "reminder": 0, "messages_published": 1});
+    let expected =
+        json!({"new": 6, "worsened": 0, "resolved": 0, "reminder": 0, "held_back": 0, "messages_published": 1});
     assert_eq!(response["alerts"], expected);
 
     let findings = response["findings"].as_array().unwrap();

@@ -15,8 +15,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use jiff::tz::Offset;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Control, PENDING_DELETION, Severity};
@@ -446,8 +446,8 @@ impl Ledger {
 impl Ledger {
     /// Takes out what is known of keys that were deleted, and tells of those that were to be.
     ///
-    /// What was told stays open until a listing of every key lacks the key: until then an event about the deletion may
-    /// come, or come again.
+    /// What was told stays open until the next day's listing of every key lacks the key too: until then an event about the
+    /// deletion may come, or come again.
     fn take_deletions(
         &mut self,
         sightings: &Sightings,
@@ -495,6 +495,9 @@ impl Ledger {
         reconciliation.ended.extend(over.map(|(_, record)| record));
     }
 }
+
+/// How late an event about a deletion may come after the deletion was told.
+const LATE_EVENTS: SignedDuration = SignedDuration::from_hours(12);
 
 /// What the ledger keeps of a key that its tag excludes.
 static EXCLUSION: Control = Control {
@@ -612,7 +615,8 @@ impl<'a> Reconciliation<'a> {
     /// A key that was deleted.
     fn deleted(&mut self, mut record: Record, sightings: &Sightings, control: &'static Control, now: Timestamp) {
         if record.is_told_as_deleted() && record.pending.is_none() {
-            if sightings.is_of_every_key {
+            let told_at = record.last_notified.as_ref().map_or(now, |last| last.at);
+            if sightings.is_of_every_key && now.duration_since(told_at) >= LATE_EVENTS {
                 self.ended.push(record);
             }
             return;

@@ -24,12 +24,18 @@ pub struct AlertCounts {
     pub resolved: usize,
     /// Unchanged findings of which the team is reminded.
     pub reminder: usize,
-    /// Keys that were deleted.
+    /// Keys that were deleted. Left out where there are none.
+    #[serde(skip_serializing_if = "is_zero")]
     pub deleted: usize,
     /// What waits because nobody has confirmed a subscription, of any of these kinds, and exemption notices.
     pub held_back: usize,
     /// Messages that the topic took.
     pub messages_published: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A report in the form of a response.
