@@ -3,6 +3,8 @@
 //! Pacing and retries belong together: a retry is a request and takes a slot of the quota like any other. That is why the
 //! SDK's own retries are off.
 
+use std::cell::Cell;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -72,38 +74,59 @@ impl Calls {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let attempt = || async {
+        let answer = Cell::new(None);
+        let attempt = || -> Attempt<'_> {
+            Box::pin(async {
+                let result = request().await;
+                answer.set(Some(result.map_err(|error| failure(operation, &error))?));
+                Ok(())
+            })
+        };
+        self.try_until_answered(operation, &attempt).await?;
+        answer.take().ok_or_else(|| operation.unreadable("no answer came"))
+    }
+
+    /// The tries of a call. Of no type of the call's, so that it is compiled once for all of them.
+    async fn try_until_answered<'a>(
+        &self,
+        operation: Operation,
+        attempt: &dyn Fn() -> Attempt<'a>,
+    ) -> Result<(), Failure> {
+        let paced = || async {
             self.paces.wait(operation).await;
             self.counts.sent.fetch_add(1, Ordering::Relaxed);
-            let failure = match request().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failure(operation, &error),
-            };
-            if failure.cause == Cause::Throttled {
-                self.counts.throttled.fetch_add(1, Ordering::Relaxed);
+            let result = attempt().await;
+            if let Err(failure) = &result {
+                if failure.cause == Cause::Throttled {
+                    self.counts.throttled.fetch_add(1, Ordering::Relaxed);
+                }
+                tracing::debug!(
+                    service = operation.service(),
+                    operation = operation.name(),
+                    cause = ?failure.cause,
+                    message = %failure.message,
+                    "a try failed"
+                );
             }
-            tracing::debug!(
-                service = operation.service(),
-                operation = operation.name(),
-                cause = ?failure.cause,
-                message = %failure.message,
-                "a try failed"
-            );
-            Err(failure)
+            result
         };
         let waits = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_jitter()
             .with_max_times(TRIES_WHEN_THROTTLED - 1);
         let mut tries = 0;
-        let answer = attempt.retry(waits).when(|failure: &Failure| {
-            tries += 1;
-            may_be_repeated(operation, failure, tries)
-        });
-        // In a box, so that the futures of those who call do not nest without end.
-        Box::pin(answer).await
+        paced
+            .retry(waits)
+            .when(|failure: &Failure| {
+                tries += 1;
+                may_be_repeated(operation, failure, tries)
+            })
+            .await
     }
 }
+
+/// One try of a call.
+type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
 
 /// May a call be made again that has failed after n tries?
 fn may_be_repeated(operation: Operation, failure: &Failure, tries: usize) -> bool {
