@@ -13,6 +13,7 @@
 //! |---|---|---|
 //! | `BASELINE_DAYS` | `28` | history that the baseline is learnt from (7–63) |
 //! | `ANOMALY_THRESHOLD` | `0.9` | score from which usage is a finding (0–1) |
+//! | `FIRST_USE_CALLS` | `5` | calls from which the first use of an operation or key after a silent baseline is a finding (1–1,000,000) |
 //! | `UNUSED_AFTER_DAYS` | `90` | a key not used for so long is a finding |
 //! | `MAX_DECRYPT_RATIO` | `10` | how many times its own usual decrypts per encryption a key may reach |
 //! | `PROBE_KEYS` | empty | ARNs of keys that the health prober uses, beside those tagged `kms-compliance/probe` = `true` |
@@ -37,7 +38,7 @@ use shared::settings::{Environment, InvalidConfiguration, MOST_DAYS};
 
 use cloudwatch::CloudWatch;
 use evaluate::{
-    CONTROLS, LastUsage, Policy, USAGE_NOT_ASKED, decrypt_ratio, probed, unused_by_description, unused_by_last_usage,
+    CONTROLS, FIRST_USE, LastUsage, Policy, USAGE_NOT_ASKED, decrypt_ratio, probed, unused_by_description, unused_by_last_usage,
     unused_by_metrics, usage_anomaly,
 };
 use usage::{KeyUsage, OperationUsage, Points, Reading, Series, Span, key_id};
@@ -64,7 +65,7 @@ pub struct Run {
 impl Run {
     fn of_key(&self, key_id: &str) -> KeyUsage<'_> {
         let operations = self.operations.get(key_id).map(Vec::as_slice).unwrap_or_default();
-        KeyUsage { unlisted: self.unlisted.as_ref(), operations, span: self.span }
+        KeyUsage { unlisted: self.unlisted.as_ref(), operations, span: self.span, is_probed: false }
     }
 
     /// Takes in a series for each key that it is about.
@@ -100,6 +101,7 @@ impl Check<3> for UsageAnomalyScorer {
     fn read(environment: &Environment) -> Result<Self, InvalidConfiguration> {
         let policy = Policy {
             anomaly_threshold: environment.decimal("ANOMALY_THRESHOLD", 0.9, 0.0..=1.0)?,
+            first_use_calls: environment.number("FIRST_USE_CALLS", 5, 1..=1_000_000)?,
             unused_after_days: environment.number("UNUSED_AFTER_DAYS", 90, 1..=MOST_DAYS)?,
             max_decrypt_ratio: environment.decimal("MAX_DECRYPT_RATIO", 10.0, 1.0..=1_000_000.0)?,
         };
@@ -127,9 +129,9 @@ impl Check<3> for UsageAnomalyScorer {
     }
 
     async fn evaluate(&self, run: &Run, kms: &Kms, key: &Key, now: Timestamp) -> [Verdict; 3] {
-        let usage = run.of_key(&key.id);
+        let usage = KeyUsage { is_probed: self.probe_keys.contains(&key.arn), ..run.of_key(&key.id) };
         [
-            usage_anomaly(usage, key, self.policy, &run.location),
+            self.usage_anomaly(usage, kms, key, &run.location).await,
             self.key_unused(usage, kms, key, now).await,
             decrypt_ratio(usage, key, self.policy),
         ]
@@ -153,6 +155,23 @@ impl Check<3> for UsageAnomalyScorer {
 }
 
 impl UsageAnomalyScorer {
+    /// Where the prober's own requests would make the difference, the key's tags tell whether it is probed.
+    async fn usage_anomaly(&self, usage: KeyUsage<'_>, kms: &Kms, key: &Key, location: &Location) -> Verdict {
+        let verdict = usage_anomaly(usage, key, self.policy, location);
+        if verdict.reason != FIRST_USE || usage.is_probed {
+            return verdict;
+        }
+        let if_probed = usage_anomaly(KeyUsage { is_probed: true, ..usage }, key, self.policy, location);
+        if if_probed.reason == FIRST_USE {
+            return verdict;
+        }
+        match kms.tags(&key.id).await {
+            Err(failure) => (&failure).into(),
+            Ok(tags) if opts_in(&tags) => if_probed,
+            Ok(_) => verdict,
+        }
+    }
+
     async fn key_unused(&self, usage: KeyUsage<'_>, kms: &Kms, key: &Key, now: Timestamp) -> Verdict {
         if let Some(verdict) = unused_by_description(key, self.policy, now) {
             return verdict;

@@ -48,7 +48,7 @@ mod measurements;
 mod season;
 mod tail;
 
-use counts::{Counts, LONGEST};
+use counts::Counts;
 use measurements::Measurements;
 
 /// Seconds of history from which a score can be believed: three days.

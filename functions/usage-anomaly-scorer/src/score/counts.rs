@@ -40,8 +40,8 @@ const EXCURSION: f64 = 3.7;
 /// How long after its last surprising value an excursion counts as the same: the longest window, and some hours.
 const HOLD: i64 = 30 * HOUR;
 
-/// What is told of again while its excursion lasts: when it has grown sevenfold. That is more than half a day's growth
-/// makes of it in four days, and less than tenfold.
+/// The steps at which an excursion is told of again while it lasts: each is sevenfold, so that ten times what was told is
+/// always news, and what grows by half a day is told of once or twice a week.
 const AGAIN: f64 = 9.5;
 
 /// What is not told of again is given a surprise of at most this: it scores below one half.
@@ -63,7 +63,7 @@ pub struct Counts {
     /// The latest counts, as far as they are believed and no finding by themselves.
     recent: VecDeque<f64>,
     views: [View; WINDOWS.len()],
-    fall: Excursion,
+    news: News,
     record: Record,
     /// Hours without a call up to now.
     silent: usize,
@@ -76,7 +76,6 @@ struct View {
     season: Season,
     above: DailyTail,
     below: DailyTail,
-    rise: Excursion,
 }
 
 /// The law of each day's largest excess: the hours of one event are one event.
@@ -104,11 +103,11 @@ impl DailyTail {
     }
 }
 
-/// Something that is told of once: when it begins, and again when it has grown by [`AGAIN`].
+/// Something that is told of once, when it begins, and again at each further step of [`AGAIN`].
 #[derive(Clone, Debug)]
 struct Excursion {
-    /// The level and the excess that were told of.
-    told: Option<[f64; 2]>,
+    /// When it was told of, and how far it had gone.
+    told: Option<(i64, f64)>,
     until: i64,
 }
 
@@ -118,19 +117,25 @@ impl Excursion {
     }
 
     /// The surprise as far as it is news.
-    fn news(&mut self, at: i64, surprise: f64, measures: [f64; 2]) -> f64 {
+    fn news(&mut self, at: i64, surprise: f64, reached: f64) -> f64 {
         if at > self.until {
             self.told = None;
         }
         if surprise >= EXCURSION {
             self.until = at + HOLD;
         }
-        let is_told = |told: [f64; 2]| measures.iter().zip(told).all(|(now, then)| *now < then + AGAIN);
+        // The steps do not depend on where an excursion began: every day's run, whose history begins a day later than the
+        // last one's, finds the same ones.
+        let step = |reached: f64| (reached / AGAIN).floor();
+        // What one window has just told, another may tell for the same hour.
+        let is_told = |(when, told): (i64, f64)| {
+            when < at && (reached < told + AGAIN / 2.0 || step(reached) <= step(told))
+        };
         if self.told.is_some_and(is_told) {
             return surprise.min(KNOWN);
         }
         if surprise >= surprise_of(UNUSUAL) {
-            self.told = Some(measures);
+            self.told = Some((at, reached));
         }
         surprise
     }
@@ -141,18 +146,22 @@ impl Excursion {
 struct Record {
     latest: VecDeque<(i64, f64)>,
     tail: Tail,
+}
+
+/// What goes on, upwards and downwards. All windows share it: they look at the same hours.
+#[derive(Clone, Debug)]
+struct News {
     rise: Excursion,
+    fall: Excursion,
 }
 
 impl Record {
-    fn look(&mut self, at: i64, value: f64) -> f64 {
+    fn surprise(&mut self, at: i64, value: f64) -> f64 {
         let today = at.div_euclid(DAY);
         while let Some((_, largest)) = self.latest.pop_front_if(|(day, _)| *day <= today - LAG) {
             self.tail.note(largest);
         }
-        let surprise = self.tail.record(RECORD_SCALE).map_or(0.0, |law| law.surprise(value));
-        // How far it lies beyond last week's says nothing of growth that goes on: the level does.
-        self.rise.news(at, surprise, [value, 0.0])
+        self.tail.record(RECORD_SCALE).map_or(0.0, |law| law.surprise(value))
     }
 
     fn note(&mut self, at: i64, value: f64) {
@@ -173,10 +182,9 @@ impl Counts {
                 season: Season::new(Kind::Weekly),
                 above: DailyTail::default(),
                 below: DailyTail::default(),
-                rise: Excursion::new(),
             }),
-            fall: Excursion::new(),
-            record: Record { latest: VecDeque::new(), tail: Tail::default(), rise: Excursion::new() },
+            news: News { rise: Excursion::new(), fall: Excursion::new() },
+            record: Record { latest: VecDeque::new(), tail: Tail::default() },
             silent: 0,
         }
     }
@@ -186,8 +194,9 @@ impl Counts {
         let edges = self.views.first_mut().and_then(|hours| hours.season.edges(at));
         let believed = if late { count } else { self.believe(count, edges) };
         let is_lost = believed > count;
+        let mut hour = Hour { level: scale(count), record: 0.0, is_lost };
         let mut found = Found { surprise: 0.0, window: 1, observed: count, usual: Range { low: count, high: count } };
-        let mut is_finding = false;
+        let mut instead = None;
         for view in &mut self.views {
             let window = view.window;
             if window > 1 && (late || self.recent.len() < window) {
@@ -201,19 +210,21 @@ impl Counts {
                 }
                 continue;
             };
+            hour.record = if window == 1 { self.record.surprise(at, hour.level) } else { 0.0 };
+            let sight = view.look(at, sum, edges, &mut self.news, hour);
+            let news = sight.news;
             // What is a finding by itself is told of as that, and not as part of a sum.
-            let sight = view.look(at, scale(sum), edges, &mut self.fall, is_lost);
-            let news = sight.news.max(if window == 1 { self.record.look(at, scale(sum)) } else { 0.0 });
-            if window == 1 || !is_finding && news > found.surprise.max(surprise_of(HALF)) {
+            if window == 1 || instead.is_none() && news > found.surprise.max(surprise_of(HALF)) {
                 found = Found { window, observed: sum, usual: sight.usual, surprise: found.surprise };
             }
             found.surprise = found.surprise.max(news);
             if window == 1 && sight.surprise >= surprise_of(UNUSUAL) {
-                is_finding = true;
-                if let (false, Some(last)) = (late, self.recent.back_mut()) {
-                    *last = sight.instead;
-                }
+                instead = Some(sight.instead);
             }
+        }
+        // Later sums do not tell of it again.
+        if let (false, Some(instead), Some(last)) = (late, instead, self.recent.back_mut()) {
+            *last = instead;
         }
         if !is_lost {
             self.record.note(at, scale(count));
@@ -243,6 +254,17 @@ impl Counts {
     }
 }
 
+/// The hour that a window ends with.
+#[derive(Clone, Copy)]
+struct Hour {
+    /// Its count, scaled.
+    level: f64,
+    /// Its surprise as a record.
+    record: f64,
+    /// The metric may have lost it.
+    is_lost: bool,
+}
+
 /// A sum held against what is usual.
 struct Sight {
     /// The surprise upwards, told before or not.
@@ -257,7 +279,8 @@ struct Sight {
 impl View {
     /// Holds a sum against what is usual, and learns it. That one hour holds less than usual is never told of: six may be
     /// lost. That seven hold more is not either: what one hour and a day do not find, they do not.
-    fn look(&mut self, at: i64, value: f64, edges: Edges, fall: &mut Excursion, is_lost: bool) -> Sight {
+    fn look(&mut self, at: i64, sum: f64, edges: Edges, news_of: &mut News, hour: Hour) -> Sight {
+        let value = scale(sum);
         let (low, high) = edges.with_known();
         let (mut beyond, mut held) = ([false; 2], [false; 2]);
         let (mut surprise, mut news) = (0.0, 0.0_f64);
@@ -267,7 +290,7 @@ impl View {
             surprise = law.surprise(value - high);
             beyond[0] = law.surprise(value - edges.high) >= EXCURSION;
             held[0] = surprise >= surprise_of(UNUSUAL);
-            news = self.rise.news(at, surprise, [value, value - edges.high]);
+            news = news_of.rise.news(at, surprise.max(hour.record), hour.level);
             usual.high = high + law.value(surprise_of(HALF));
             self.above.note(value - high);
         }
@@ -276,14 +299,14 @@ impl View {
             let missing = law.surprise(low - value);
             beyond[1] = law.surprise(edges.low - value) >= EXCURSION;
             held[1] = missing >= surprise_of(UNUSUAL);
-            let told = fall.news(at, missing, [edges.low - value, 0.0]);
-            if !is_lost {
+            let told = news_of.fall.news(at, missing, edges.low - value);
+            if !hour.is_lost {
                 news = news.max(told.min(surprise_of(MAX_FALL)));
             }
             usual.low = low - law.value(surprise_of(HALF));
             self.below.note(low - value);
         }
-        if !(is_lost && self.window == 1) {
+        if !(hour.is_lost && self.window == 1) {
             self.season.note(at, value, beyond, held);
         }
         let usual = Range { low: unscale(usual.low), high: unscale(usual.high) };
