@@ -266,7 +266,7 @@ fn the_same_values_give_the_same_scores_and_later_ones_change_none() {
 
 #[test]
 fn scores_are_bounded_and_ranges_hold_together() {
-    for (seed, usage) in (0..20).flat_map(|seed| Usage::ALL.map(|usage| (seed, usage))) {
+    for (seed, usage) in (0..4).flat_map(|seed| Usage::ALL.map(|usage| (seed, usage))) {
         let kinds = Incident::of(usage);
         let incident = kinds[seed as usize % kinds.len()];
         for series in &key(seed, usage, 42, Some((incident, 700..900))).series {
@@ -287,7 +287,7 @@ fn scores_are_bounded_and_ranges_hold_together() {
 
 #[test]
 fn a_larger_burst_never_scores_lower() {
-    for (seed, usage) in (0..12).flat_map(|seed| Usage::ALL.map(|usage| (seed, usage))) {
+    for (seed, usage) in (0..2).flat_map(|seed| Usage::ALL.map(|usage| (seed, usage))) {
         let values = &key(seed, usage, 31, None).series[0].counts;
         let mut scorer = Scorer::new(hourly());
         for (hour, &value) in (0..).zip(values) {
