@@ -21,7 +21,6 @@
     clippy::cast_possible_wrap,
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
     reason = "counts of a few thousand"
 )]
 
@@ -40,7 +39,7 @@ const RUN_AT: usize = 6;
 const SEEN: usize = 6;
 
 /// The first use that is reported, in calls; what the product has as its default.
-const FIRST_USE: f64 = 5.0;
+const FIRST_USE: f64 = 2.0;
 
 const THRESHOLDS: [f64; 7] = [0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99];
 
@@ -69,10 +68,15 @@ fn main() {
     let half = if std::env::args().any(|it| it == "setting") { Half::Setting } else { Half::HeldOut };
     for upsets in [Upsets::Some, Upsets::None] {
         println!("\n## {half:?}, upsets of the record: {upsets:?}");
-        let keys: Vec<Key> = half.usages().flat_map(|usage| (0..KEYS).map(move |n| simulated(half, usage, n, upsets))).collect();
+        let keys: Vec<Key> =
+            half.usages().flat_map(|usage| (0..KEYS).map(move |n| simulated(half, usage, n, upsets))).collect();
         for (name, detector) in DETECTORS {
             let (incidents, clean) = judge_all(&keys, detector);
-            println!("\n{name}: {} incidents, {:.1} key-years without one\n", incidents.len(), clean.len() as f64 / 365.0);
+            println!(
+                "\n{name}: {} incidents, {:.1} key-years without one\n",
+                incidents.len(),
+                clean.len() as f64 / 365.0
+            );
             println!("| from | found | of the plain | false per key and year |\n|---|---|---|---|");
             for threshold in THRESHOLDS {
                 print_row(&format!("{threshold}"), &incidents, &clean, threshold, FIRST_USE);

@@ -5,7 +5,7 @@
 //! cargo run --release -p usage-anomaly-scorer --example leave_one_group_out -- DATA NAB_SCORE FOLDER
 //! ```
 //!
-//! DATA holds `windows.json` and the series `<group>/<series>.csv` of the Numenta Anomaly Benchmark, NAB_SCORE is a
+//! DATA holds `windows.json` and the series `<group>/<series>.csv` of the Numenta Anomaly Benchmark, `NAB_SCORE` is a
 //! Python script that is called as `NAB_SCORE windows.json FOLDER GROUP` and prints `NAB <score> …`, FOLDER is written to.
 //!
 //! The procedure: of each [`Tuning`] in a grid, every group is scored by itself. For a group, the one is taken whose mean over
@@ -14,6 +14,7 @@
 #![expect(clippy::print_stdout, reason = "a command that prints a table")]
 
 use std::error::Error;
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -86,7 +87,7 @@ fn scored(series: &str, tuning: Tuning) -> Result<String, Box<dyn Error>> {
         let at = TimeZone::UTC.to_timestamp(time.parse::<DateTime>()?)?.as_second();
         let score = scorer.push(at, value.parse()?).map_err(|error| error.to_string())?.score;
         // In full: far out, scores differ in their last digits.
-        out.push_str(&format!("{time},{value},{score:?}\n"));
+        writeln!(out, "{time},{value},{score:?}")?;
     }
     Ok(out)
 }

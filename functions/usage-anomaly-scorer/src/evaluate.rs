@@ -461,7 +461,8 @@ mod tests {
     use crate::score::Score;
     use crate::usage::{OperationUsage, Points, Reading, Scores, Span};
 
-    const POLICY: Policy = Policy { anomaly_threshold: 0.9, first_use_calls: 5, unused_after_days: 90, max_decrypt_ratio: 10.0 };
+    const POLICY: Policy =
+        Policy { anomaly_threshold: 0.9, first_use_calls: 5, unused_after_days: 90, max_decrypt_ratio: 10.0 };
     const ARN: &str = "arn:aws:kms:us-east-1:123456789012:key/k";
     const OTHER_ARN: &str = "arn:aws:kms:us-east-1:123456789012:key/other";
 
@@ -522,8 +523,15 @@ mod tests {
         let usual = Range { low: 0.2, high: 119.9 };
         let score = Score { score, window: 1, observed: 48_210.0, usual, learning: false };
         let before = Range { low: 0.0, high: 1_240.0 };
-        let worst = ScoredHour { at: at("2026-11-23T02:00:00Z").as_second(), observed: 48_210.0, score, before, days_before: 28 };
-        let reading = Reading::Read { scores: Scores::Worst(Some(worst)), daily: Vec::new(), last_day: 0.0, used: None };
+        let worst = ScoredHour {
+            at: at("2026-11-23T02:00:00Z").as_second(),
+            observed: 48_210.0,
+            score,
+            before,
+            days_before: 28,
+        };
+        let reading =
+            Reading::Read { scores: Scores::Worst(Some(worst)), daily: Vec::new(), last_day: 0.0, used: None };
         OperationUsage { series: series(operation), reading }
     }
 

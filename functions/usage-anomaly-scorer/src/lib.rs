@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | `BASELINE_DAYS` | `28` | history that the baseline is learnt from (7–63) |
 //! | `ANOMALY_THRESHOLD` | `0.9` | score from which usage is a finding (0–1) |
-//! | `FIRST_USE_CALLS` | `5` | calls from which the first use of an operation or key after a silent baseline is a finding (1–1,000,000) |
+//! | `FIRST_USE_CALLS` | `2` | calls from which the first use of an operation or key after a silent baseline is a finding (1–1,000,000) |
 //! | `UNUSED_AFTER_DAYS` | `90` | a key not used for so long is a finding |
 //! | `MAX_DECRYPT_RATIO` | `10` | how many times its own usual decrypts per encryption a key may reach |
 //! | `PROBE_KEYS` | empty | ARNs of keys that the health prober uses, beside those tagged `kms-compliance/probe` = `true` |
@@ -38,8 +38,8 @@ use shared::settings::{Environment, InvalidConfiguration, MOST_DAYS};
 
 use cloudwatch::CloudWatch;
 use evaluate::{
-    CONTROLS, FIRST_USE, LastUsage, Policy, USAGE_NOT_ASKED, decrypt_ratio, probed, unused_by_description, unused_by_last_usage,
-    unused_by_metrics, usage_anomaly,
+    CONTROLS, FIRST_USE, LastUsage, Policy, USAGE_NOT_ASKED, decrypt_ratio, probed, unused_by_description,
+    unused_by_last_usage, unused_by_metrics, usage_anomaly,
 };
 use usage::{KeyUsage, OperationUsage, Points, Reading, Series, Span, key_id};
 
@@ -101,7 +101,7 @@ impl Check<3> for UsageAnomalyScorer {
     fn read(environment: &Environment) -> Result<Self, InvalidConfiguration> {
         let policy = Policy {
             anomaly_threshold: environment.decimal("ANOMALY_THRESHOLD", 0.9, 0.0..=1.0)?,
-            first_use_calls: environment.number("FIRST_USE_CALLS", 5, 1..=1_000_000)?,
+            first_use_calls: environment.number("FIRST_USE_CALLS", 2, 1..=1_000_000)?,
             unused_after_days: environment.number("UNUSED_AFTER_DAYS", 90, 1..=MOST_DAYS)?,
             max_decrypt_ratio: environment.decimal("MAX_DECRYPT_RATIO", 10.0, 1.0..=1_000_000.0)?,
         };

@@ -461,13 +461,7 @@ fn place(
     Some(Injected { incident, begins, ends, strength: 0.0, plain: false })
 }
 
-fn inject(
-    random: &mut Random,
-    injected: Injected,
-    usage: Usage,
-    busy: f64,
-    series: &mut Vec<Series>,
-) -> Injected {
+fn inject(random: &mut Random, injected: Injected, usage: Usage, busy: f64, series: &mut Vec<Series>) -> Injected {
     let hours = (injected.ends - injected.begins) as f64;
     let times = |strength: f64| (strength, strength * busy.max(1.0));
     let (strength, rate) = match injected.incident {

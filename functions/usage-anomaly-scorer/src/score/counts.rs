@@ -128,9 +128,8 @@ impl Excursion {
         // last one's, finds the same ones.
         let step = |reached: f64| (reached / AGAIN).floor();
         // What one window has just told, another may tell for the same hour.
-        let is_told = |(when, told): (i64, f64)| {
-            when < at && (reached < told + AGAIN / 2.0 || step(reached) <= step(told))
-        };
+        let is_told =
+            |(when, told): (i64, f64)| when < at && (reached < told + AGAIN / 2.0 || step(reached) <= step(told));
         if self.told.is_some_and(is_told) {
             return surprise.min(KNOWN);
         }

@@ -131,8 +131,7 @@ impl Season {
             Some(&(made_for, edges)) if made_for == hour => edges,
             _ => {
                 let day = hour.div_euclid(24);
-                let edges =
-                    if self.kind == Kind::Weekly { self.weekly(day, place) } else { self.daily(day, place) };
+                let edges = if self.kind == Kind::Weekly { self.weekly(day, place) } else { self.daily(day, place) };
                 if let Some(cached) = self.cache.get_mut(place) {
                     *cached = (hour, edges);
                 }

@@ -434,8 +434,8 @@ fn tonight(mut values: Vec<f64>, times: f64) -> Score {
 
 #[test]
 fn d1_a_burst_above_a_new_level_is_found() {
-    for (seed, days, times) in
-        (0..5).flat_map(|seed| [3, 6, 10].into_iter().flat_map(move |days| [10.0, 100.0].map(|times| (seed, days, times))))
+    for (seed, days, times) in (0..5)
+        .flat_map(|seed| [3, 6, 10].into_iter().flat_map(move |days| [10.0, 100.0].map(|times| (seed, days, times))))
     {
         for shift in [3.0, 10.0] {
             let level = |day, _| if day >= 45 - days { 100.0 * shift } else { 100.0 };
