@@ -6,9 +6,9 @@
 //!
 //! # From a value to a score
 //!
-//! 1. **What is usual.** The same hour of the same weekday in earlier weeks, two hours early or late ([`season`]). What
+//! 1. **What is usual.** The same hour of the same weekday in earlier weeks, two hours early or late (`season`). What
 //!    was news is kept out of it until it is confirmed: on a second day of seven, or on a second such weekday.
-//! 2. **How surprising.** The largest values that the series has held say how far the next may lie beyond ([`tail`]):
+//! 2. **How surprising.** The largest values that the series has held say how far the next may lie beyond (`tail`):
 //!    `surprise = ln(n / k) + (value − k-th largest) / scale`. Of counts, the values are each day's largest excess over
 //!    what is usual, and the four largest of 28 days may be incidents: the law begins after them.
 //! 3. **Several views**, each by its own law: one hour, a day and three hours, silence of seven hours, and the hour
@@ -29,7 +29,7 @@
 //! | usual | by weekday: four weeks are read | by hour of the day: benchmark series are two weeks long |
 //! | law | bounded scale, incidents ignored: the kind of noise is known | as far as the largest exceed the tail: it is not |
 //! | views | the most surprising one: a burst shows in one alone | mostly their mean: an unknown series' views err each in its own way, and seldom together |
-//! | less than usual | of sums, never above [`MAX_FALL`](Score::score) | like more |
+//! | less than usual | of sums, never above 0.95 | like more |
 //!
 //! # Cost
 //!

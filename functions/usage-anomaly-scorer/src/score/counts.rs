@@ -9,7 +9,7 @@ use super::{DAY, Found, HALF, HOUR, Range, UNUSUAL, surprise_of};
 /// Hours whose sums are looked at. One finds bursts. Seven find silence: six lost hours are forgiven. A day and three
 /// hours find what is too little for one hour, and the daily job that did not come, which may be three hours late.
 const WINDOWS: [usize; 3] = [1, SILENT + 1, LONGEST];
-pub const LONGEST: usize = 27;
+const LONGEST: usize = 27;
 
 /// Hours without a call that may be hours that the metric has lost.
 const SILENT: usize = 6;
@@ -24,6 +24,9 @@ const SCALES: [f64; 2] = [0.9, 1.8];
 
 /// The smallest scale of what is missing. It takes a fall to a third of the quiet days for a finding.
 const LEAST_FALL: f64 = 0.75;
+
+/// The highest score of less usage than usual: it may be an outage, it is no theft.
+const MAX_FALL: f64 = 0.95;
 
 /// The scale of what lies beyond all hours of four weeks.
 const RECORD_SCALE: f64 = 1.3;
@@ -312,6 +315,3 @@ impl View {
         Sight { surprise, news, usual, instead: unscale(high) }
     }
 }
-
-/// The highest score of less usage than usual: it may be an outage, it is never a theft.
-const MAX_FALL: f64 = 0.95;
