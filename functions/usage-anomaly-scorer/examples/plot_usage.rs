@@ -85,9 +85,12 @@ fn main() -> std::io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/usage");
     std::fs::create_dir_all(&folder)?;
     for plot in PLOTS {
-        // Not every key can have every incident: a job that rests at weekends does not stop.
+        // Not every key can have every incident: a job that rests at weekends does not stop. And a weak one shows nothing.
         let keys = (plot.seed..).map(|seed| key(seed, plot.usage, DAYS, Some((plot.incident, plot.among.clone()))));
-        if let Some(key) = keys.take(100).find(|key| key.injected.is_some()) {
+        if let Some(key) = keys.take(100).find(|key| {
+            key.injected
+                .is_some_and(|it| it.plain || plot.incident == Incident::Stops || (3.0..6.0).contains(&it.strength))
+        }) {
             std::fs::write(folder.join(plot.file), draw(&plot, &key))?;
         }
     }

@@ -9,14 +9,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::score::{Range, ScoredHour};
-use crate::usage::{KeyActivity, Series, Worst};
+use crate::usage::{FirstUse, KeyActivity, Series, Worst};
 
 /// The key is used as it usually is.
 pub static USAGE_ANOMALY: Control = Control {
     id: "usage-anomaly",
     title: "The key is used as it usually is",
     severity: Severity::Medium,
-    other_severities: "HIGH from score 0.99",
+    other_severities: "HIGH from a score of 0.99; a first use is LOW, MEDIUM from 100 calls",
     references: &["AWS Well-Architected SEC08-BP01"],
 };
 
@@ -44,13 +44,14 @@ pub const CONTROLS: [&Control; 3] = [&USAGE_ANOMALY, &KEY_UNUSED, &DECRYPT_RATIO
 /// From this score on, unusual usage is of high severity.
 const HIGH_SCORE: f64 = 0.99;
 
-/// From this score on, another operation of the key counts as having moved too: such hours come about once a month.
+/// From this score on, another operation of the key counts as having moved too: it lies outside of what is usual.
 const MOVED_SCORE: f64 = 0.5;
 
-const YEAR: f64 = 365.25;
+/// Reason of a key's or operation's first use after a silent baseline.
+pub const FIRST_USE: &str = "first_use";
 
-/// Beyond this, years say nothing more.
-const MAX_YEARS: f64 = 1_000.0;
+/// From this many requests on, a first use is of medium severity.
+const MANY_FIRST_CALLS: f64 = 100.0;
 
 /// With fewer decrypts in a day, their ratio to encryptions says little.
 const FEWEST_DECRYPTS: f64 = 100.0;
@@ -63,6 +64,8 @@ const FEWEST_RATIOS: usize = 3;
 pub struct Thresholds {
     /// Score from which usage is a finding, from 0 to 1.
     pub anomaly_threshold: f64,
+    /// From this many requests on, the first use of an operation or key after a silent baseline is a finding.
+    pub first_use_calls: i32,
     /// A key that was not used for n days is a finding.
     pub unused_after_days: i32,
     /// How many times its own usual decrypts per encryption a key may reach.
@@ -93,6 +96,11 @@ fn anomaly(
     {
         return Ok(unusual(*first, others, usage, thresholds, location));
     }
+    if let Some(first_use) = usage.first_use(created_at)
+        && first_use.calls() >= f64::from(thresholds.first_use_calls)
+    {
+        return Ok(used_first(&first_use, usage, thresholds, location));
+    }
     if let Some(failure) = usage.unread() {
         return Ok(unread(failure));
     }
@@ -116,7 +124,7 @@ fn unusual(
     let Worst { series, hour } = worst;
     let also_moved: Vec<String> =
         others.iter().filter(|other| other.hour.score.score >= MOVED_SCORE).map(in_words).collect();
-    let mut detail = format!("{}; {}", in_words(&worst), rarity(hour.score.once_in));
+    let mut detail = format!("{}; {}", in_words(&worst), against_baseline(&hour));
     if !also_moved.is_empty() {
         detail = format!("{detail}; besides: {}", also_moved.join(", "));
     }
@@ -132,7 +140,9 @@ fn unusual(
         .evidence("usual_high", whole(hour.score.usual.high))
         .evidence("score", (hour.score.score * 10_000.0).round() / 10_000.0)
         .evidence("anomaly_threshold", thresholds.anomaly_threshold)
-        .evidence("once_in_days", whole(hour.score.once_in.min(MAX_YEARS * YEAR)))
+        .evidence("baseline_lowest", whole(hour.before.low))
+        .evidence("baseline_highest", whole(hour.before.high))
+        .evidence("baseline_days", hour.days_before)
         .occurrence(format!("{} {}", series.operation, instant(hour.at)))
         .remediation(format!(
             "Find out who it was: in CloudTrail, the events {} of this key around that hour. If it was meant to be, there \
@@ -190,13 +200,48 @@ fn whole(number: f64) -> Value {
     json!(number)
 }
 
-fn rarity(once_in_days: f64) -> String {
-    if once_in_days < 2.0 * YEAR {
-        format!("so rare that it comes once in {} days", count(once_in_days))
-    } else if once_in_days < MAX_YEARS * YEAR {
-        format!("so rare that it comes once in {} years", count(once_in_days / YEAR))
+/// "more than any hour of the last 28 days: 1,240".
+fn against_baseline(hour: &ScoredHour) -> String {
+    let hours = if hour.score.window == 1 { "hour".to_owned() } else { format!("{} hours", hour.score.window) };
+    let (observed, Range { low, high }) = (hour.score.observed, hour.before);
+    let (comparison, other) = if observed > hour.score.usual.high {
+        (if observed > high { "more than any" } else { "the most in any" }, high)
     } else {
-        format!("so rare that it comes less than once in {} years", count(MAX_YEARS))
+        (if observed < low { "less than any" } else { "the least in any" }, low)
+    };
+    format!("{comparison} {hours} of the last {} days: {}", hour.days_before, count(other))
+}
+
+/// The key is used for something that it was not used for in a whole baseline.
+fn used_first(first: &FirstUse<'_>, usage: KeyActivity<'_>, thresholds: Thresholds, location: &Location) -> Verdict {
+    let calls = first.calls();
+    let words: Vec<String> =
+        first.operations.iter().map(|(series, calls)| format!("{} {}", series.operation, count(*calls))).collect();
+    let names: Vec<&str> = first.operations.iter().map(|(series, _)| &*series.operation).collect();
+    let days = usage.span.baseline_days();
+    let verdict = Verdict::non_compliant(FIRST_USE)
+        .detail(format!(
+            "{} since {}; not once in the {days} days before",
+            words.join(", "),
+            instant(first.since)
+        ))
+        .severity(if calls >= MANY_FIRST_CALLS { Severity::Medium } else { Severity::Low })
+        .evidence("operations", json!(names))
+        .evidence("calls", whole(calls))
+        .evidence("hour", instant(first.since))
+        .evidence("baseline_days", days)
+        .evidence("first_use_calls", thresholds.first_use_calls)
+        .occurrence(format!("{} {}", names.join(" "), instant(first.since)))
+        .remediation(format!(
+            "Find out who it was: in CloudTrail, the events {} of this key since that hour. A key for restores or audits is \
+             used like that once a month or once a quarter; a caller that nobody knows is not meant to be there. If so, \
+             take the permission from the caller, then look at what was decrypted or signed.",
+            names.join(", ")
+        ));
+    let (series, at) = (first.operations.first().map(|(series, _)| *series), first.since);
+    match series.and_then(|series| graph(series, at, usage.span.until, location)) {
+        Some(link) => verdict.evidence("graph", link),
+        None => verdict,
     }
 }
 
@@ -447,7 +492,7 @@ mod tests {
     use crate::usage::{OperationUsage, Points, Reading, Scores, Span};
 
     const THRESHOLDS: Thresholds =
-        Thresholds { anomaly_threshold: 0.9, unused_after_days: 90, max_decrypt_ratio: 10.0 };
+        Thresholds { anomaly_threshold: 0.9, first_use_calls: 5, unused_after_days: 90, max_decrypt_ratio: 10.0 };
     const ARN: &str = "arn:aws:kms:us-east-1:123456789012:key/k";
     const OTHER_ARN: &str = "arn:aws:kms:us-east-1:123456789012:key/other";
 
@@ -519,13 +564,21 @@ mod tests {
     /// An operation whose worst hour, from 02:00 to 03:00 of that day, has that score.
     fn scored(operation: &str, score: f64) -> OperationUsage {
         let usual = Range { low: 0.2, high: 119.9 };
-        let score = Score { score, window: 1, observed: 48_210.0, usual, once_in: 100_000.4, learning: false };
-        let worst = ScoredHour { at: at("2026-11-23T02:00:00Z").as_second(), observed: 48_210.0, score };
-        let reading = Reading::Read { scores: Scores::Worst(Some(worst)), daily: Vec::new(), used: None };
+        let score = Score { score, window: 1, observed: 48_210.0, usual, learning: false };
+        let before = Range { low: 0.0, high: 1_240.0 };
+        let worst = ScoredHour {
+            at: at("2026-11-23T02:00:00Z").as_second(),
+            observed: 48_210.0,
+            score,
+            before,
+            days_before: 28,
+        };
+        let reading =
+            Reading::Read { scores: Scores::Worst(Some(worst)), daily: Vec::new(), last_day: 0.0, used: None };
         OperationUsage { series: series(operation), reading }
     }
 
-    /// An operation with so many requests a day, the last day first, all in the day's first hour.
+    /// An operation with n requests a day, the last day first, all in the day's first hour.
     fn daily(operation: &str, counts: &[f64]) -> OperationUsage {
         let series = series(operation);
         let mut points = Points::default();
@@ -545,7 +598,12 @@ mod tests {
     }
 
     fn of(operations: &[OperationUsage]) -> KeyActivity<'_> {
-        KeyActivity { unlisted: None, operations, span: span() }
+        KeyActivity { unlisted: None, operations, span: span(), is_probed: false }
+    }
+
+    fn worst_of(operation: &OperationUsage) -> ScoredHour {
+        let Reading::Read { scores: Scores::Worst(Some(hour)), .. } = operation.reading else { panic!("it was read") };
+        hour
     }
 
     fn anomaly_of(operations: &[OperationUsage], key: &Key) -> Verdict {
@@ -590,6 +648,55 @@ mod tests {
     }
 
     #[test]
+    fn first_use_row_by_row() {
+        // Hours ago that it was used in, requests in each of them.
+        let used = |operation: &str, hours: std::ops::Range<i64>, calls: f64| {
+            let mut points = Points::default();
+            for ago in hours {
+                points.add(span(), span().until - (ago + 1) * 3_600, calls);
+            }
+            let series = Series { key_arn: ARN.into(), operation: operation.into(), source_key_arn: None };
+            let reading = Reading::of(&series, points, span()).unwrap();
+            OperationUsage { series: Arc::new(series), reading }
+        };
+        let first_use = |severity| ((NonCompliant, "first_use"), Some(severity));
+        let usual = ((Compliant, "usual"), None);
+        let of_calls = |calls: i32| Thresholds { first_use_calls: calls, anomaly_threshold: 1.0, ..THRESHOLDS };
+        for (what, operations, thresholds, expected) in [
+            ("one call, and one is enough", vec![used("Sign", 2..3, 1.0)], of_calls(1), first_use(Severity::Low)),
+            ("one call fewer", vec![used("Sign", 2..3, 4.0)], of_calls(5), usual),
+            ("as many", vec![used("Sign", 2..3, 5.0)], of_calls(5), first_use(Severity::Low)),
+            (
+                "the sum over operations",
+                vec![used("Sign", 2..3, 3.0), used("Decrypt", 4..5, 2.0)],
+                of_calls(5),
+                first_use(Severity::Low),
+            ),
+            ("99", vec![used("Sign", 0..24, 4.125)], of_calls(5), first_use(Severity::Low)),
+            ("100", vec![used("Sign", 0..20, 5.0)], of_calls(5), first_use(Severity::Medium)),
+            ("used before the judged day", vec![used("Sign", 2..25, 9.0)], of_calls(1), usual),
+        ] {
+            let verdict = usage_anomaly(of(&operations), &key(), thresholds, &location());
+            assert_eq!((row(&verdict), verdict.severity), expected, "{what}");
+        }
+        let operations = [used("Sign", 2..3, 9.0), used("Decrypt", 4..5, 20.0)];
+        let verdict = usage_anomaly(of(&operations), &key(), of_calls(5), &location());
+        assert_eq!(verdict.detail, "Decrypt 20, Sign 9 since 2026-11-23T01:00:00Z; not once in the 28 days before");
+        let evidence = |name: &str| verdict.evidence[name].clone();
+        assert_eq!((evidence("calls"), evidence("operations")), (json!(29), json!(["Decrypt", "Sign"])));
+        assert_eq!((evidence("first_use_calls"), evidence("baseline_days")), (json!(5), json!(28)));
+        assert_eq!(verdict.occurrence.as_deref(), Some("Decrypt Sign 2026-11-23T01:00:00Z"));
+        assert!(verdict.remediation.contains("CloudTrail"));
+        // What is unusual by its score is told as that, and a young key is learnt from.
+        let verdict = usage_anomaly(of(&[used("Sign", 2..3, 5_000.0)]), &key(), THRESHOLDS, &location());
+        assert_eq!(row(&verdict), (NonCompliant, "unusual_usage"));
+        let verdict = usage_anomaly(of(&operations), &created("2026-11-22T06:00:00Z"), of_calls(1), &location());
+        assert_eq!(row(&verdict), (InsufficientData, "learning"));
+        let verdict = usage_anomaly(of(&operations), &created("2026-11-10T06:00:00Z"), of_calls(1), &location());
+        assert_eq!(row(&verdict), (Compliant, "usual"));
+    }
+
+    #[test]
     fn what_cloudwatch_does_not_answer_is_never_no_usage() {
         for (cause, reason) in CAUSES {
             let expected = (InsufficientData, reason);
@@ -598,7 +705,7 @@ mod tests {
             assert_eq!(row(&decrypt_ratio(of(&part), &key(), THRESHOLDS)), expected);
             let unlisted = failure(cause);
             for operations in [&[][..], &[scored("Encrypt", 0.1)]] {
-                let usage = KeyActivity { unlisted: Some(&unlisted), operations, span: span() };
+                let usage = KeyActivity { unlisted: Some(&unlisted), operations, span: span(), is_probed: false };
                 let verdict = usage_anomaly(usage, &key(), THRESHOLDS, &location());
                 assert_eq!(row(&verdict), expected);
                 assert!(verdict.detail.contains("cloudwatch:GetMetricData") || reason == "unexpected_response");
@@ -620,7 +727,7 @@ mod tests {
             ("2020-01-01T00:00:00Z", (Compliant, "usual")),
         ] {
             let operations = [daily("Encrypt", &steady), daily("Sign", &[])];
-            let usage = KeyActivity { unlisted: None, operations: &operations, span: span() };
+            let usage = KeyActivity { unlisted: None, operations: &operations, span: span(), is_probed: false };
             let verdict = usage_anomaly(
                 usage,
                 &created(created_at),
@@ -641,8 +748,8 @@ mod tests {
         assert_eq!(
             verdict.detail,
             format!(
-                "Decrypt 48,210 between 02:00 and 03:00 UTC; usual there: 0–120; so rare that it comes once in 274 years; \
-                 besides: {moved}"
+                "Decrypt 48,210 between 02:00 and 03:00 UTC; usual there: 0–120; more than any hour of the last 28 days: \
+                 1,240; besides: {moved}"
             )
         );
         let evidence = |name: &str| verdict.evidence[name].clone();
@@ -652,7 +759,8 @@ mod tests {
         assert_eq!(verdict.occurrence.as_deref(), Some("Decrypt 2026-11-23T02:00:00Z"));
         assert_eq!((evidence("usual_low"), evidence("usual_high")), (json!(0), json!(120)));
         assert_eq!((evidence("score"), evidence("anomaly_threshold")), (json!(0.9532), json!(0.9)));
-        assert_eq!(evidence("once_in_days"), 100_000);
+        assert_eq!((evidence("baseline_lowest"), evidence("baseline_highest")), (json!(0), json!(1_240)));
+        assert_eq!(evidence("baseline_days"), 28);
         assert_eq!(evidence("also_moved"), json!([moved]));
         assert!(verdict.remediation.contains("CloudTrail"));
     }
@@ -691,14 +799,17 @@ mod tests {
         ] {
             assert_eq!(count(number), expected);
         }
-        for (days, expected) in [
-            (12.0, "once in 12 days"),
-            (365.0, "once in 365 days"),
-            (3_652.5, "once in 10 years"),
-            (1e9, "less than once in 1,000 years"),
-            (f64::INFINITY, "less than once in 1,000 years"),
+        let mut hour = ScoredHour { days_before: 28, ..worst_of(&scored("Decrypt", 1.0)) };
+        for (window, observed, expected) in [
+            (1, 1_241.0, "more than any hour of the last 28 days: 1,240"),
+            (1, 1_240.0, "the most in any hour of the last 28 days: 1,240"),
+            (27, 5_000.0, "more than any 27 hours of the last 28 days: 1,240"),
+            (27, -1.0, "less than any 27 hours of the last 28 days: 0"),
+            (7, 0.0, "the least in any 7 hours of the last 28 days: 0"),
         ] {
-            assert!(rarity(days).ends_with(expected), "{}", rarity(days));
+            (hour.score.window, hour.score.observed) = (window, observed);
+            hour.score.usual.low = 0.0;
+            assert_eq!(against_baseline(&hour), expected);
         }
         let mut fell_silent = scored("Decrypt", 1.0);
         if let Reading::Read { scores: Scores::Worst(Some(hour)), .. } = &mut fell_silent.reading {
@@ -714,7 +825,7 @@ mod tests {
     fn hours_that_are_unusual_together() {
         for (window, words) in [
             (1, "Decrypt 48,210 between 02:00 and 03:00 UTC; usual there: 0–120;"),
-            (4, "Decrypt 48,210 between 23:00 and 03:00 UTC; usual there: 0–120;"),
+            (7, "Decrypt 48,210 between 20:00 and 03:00 UTC; usual there: 0–120;"),
             (27, "Decrypt 48,210 in the 27 hours up to 03:00 UTC; usual there: 0–120;"),
         ] {
             let mut operation = scored("Decrypt", 1.0);

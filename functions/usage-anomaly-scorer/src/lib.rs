@@ -28,8 +28,8 @@ use monitor::settings::{Environment, InvalidConfiguration, MAX_DAYS, Number, PRO
 
 use cloudwatch::CloudWatch;
 use controls::{
-    CONTROLS, LastUsage, Thresholds, Unused, decrypt_ratio, probed, unused_by_description, unused_by_last_usage,
-    unused_by_metrics, usage_anomaly,
+    CONTROLS, FIRST_USE, LastUsage, Thresholds, Unused, decrypt_ratio, probed, unused_by_description,
+    unused_by_last_usage, unused_by_metrics, usage_anomaly,
 };
 use usage::{KeyActivity, OperationUsage, Points, Reading, Series, Span, key_id};
 
@@ -41,6 +41,13 @@ static ANOMALY_THRESHOLD: Number<f64> = Number {
     default: 0.9,
     allowed: 0.0..=1.0,
     meaning: "score from which usage is a finding",
+};
+
+static FIRST_USE_CALLS: Number<i32> = Number {
+    name: "FIRST_USE_CALLS",
+    default: 2,
+    allowed: 1..=1_000_000,
+    meaning: "calls from which the first use of an operation or key after a silent baseline is a finding",
 };
 
 static UNUSED_AFTER_DAYS: Number<i32> = Number {
@@ -79,7 +86,7 @@ pub struct Context {
 impl Context {
     fn of_key(&self, key_id: &str) -> KeyActivity<'_> {
         let operations = self.operations.get(key_id).map(Vec::as_slice).unwrap_or_default();
-        KeyActivity { unlisted: self.unlisted.as_ref(), operations, span: self.span }
+        KeyActivity { unlisted: self.unlisted.as_ref(), operations, span: self.span, is_probed: false }
     }
 
     /// Takes in a series for each key that it is about.
@@ -105,7 +112,7 @@ impl Check for UsageAnomalyScorer {
     const FUNCTION: &'static str = "usage-anomaly-scorer";
     const CONTROLS: [&'static Control; 3] = CONTROLS;
     const SETTINGS: &'static [&'static dyn Setting] =
-        &[&BASELINE_DAYS, &ANOMALY_THRESHOLD, &UNUSED_AFTER_DAYS, &MAX_DECRYPT_RATIO, &PROBE_KEYS];
+        &[&BASELINE_DAYS, &ANOMALY_THRESHOLD, &FIRST_USE_CALLS, &UNUSED_AFTER_DAYS, &MAX_DECRYPT_RATIO, &PROBE_KEYS];
 
     type Verdicts = [Verdict; 3];
     type Context = Context;
@@ -113,6 +120,7 @@ impl Check for UsageAnomalyScorer {
     fn read(environment: &Environment) -> Result<Self, InvalidConfiguration> {
         let thresholds = Thresholds {
             anomaly_threshold: ANOMALY_THRESHOLD.read(environment)?,
+            first_use_calls: FIRST_USE_CALLS.read(environment)?,
             unused_after_days: UNUSED_AFTER_DAYS.read(environment)?,
             max_decrypt_ratio: MAX_DECRYPT_RATIO.read(environment)?,
         };
@@ -147,8 +155,9 @@ impl Check for UsageAnomalyScorer {
         tags: &KeyTags<'_>,
         now: Timestamp,
     ) -> Outcome<[Verdict; 3]> {
-        let usage = context.of_key(&key.id);
-        let anomaly = usage_anomaly(usage, key, self.thresholds, &context.location);
+        let is_probed = self.probe_keys.contains(&key.arn);
+        let usage = KeyActivity { is_probed, ..context.of_key(&key.id) };
+        let anomaly = self.usage_anomaly(usage, key, tags, &context.location).await;
         let ratio = decrypt_ratio(usage, key, self.thresholds);
         match self.key_unused(usage, key, tags, now).await {
             Unused::Settled(unused) => Outcome::Final([anomaly, unused, ratio]),
@@ -170,6 +179,29 @@ impl Check for UsageAnomalyScorer {
 }
 
 impl UsageAnomalyScorer {
+    /// Where the prober's own requests would make the difference, the key's tags tell whether it is probed.
+    async fn usage_anomaly(
+        &self,
+        usage: KeyActivity<'_>,
+        key: &Key,
+        tags: &KeyTags<'_>,
+        location: &Location,
+    ) -> Verdict {
+        let verdict = usage_anomaly(usage, key, self.thresholds, location);
+        if verdict.reason != FIRST_USE || usage.is_probed {
+            return verdict;
+        }
+        let if_probed = usage_anomaly(KeyActivity { is_probed: true, ..usage }, key, self.thresholds, location);
+        if if_probed.reason == FIRST_USE {
+            return verdict;
+        }
+        match tags.get().await {
+            Err(failure) => failure.into(),
+            Ok(tags) if opts_in(tags) => if_probed,
+            Ok(_) => verdict,
+        }
+    }
+
     async fn key_unused(&self, usage: KeyActivity<'_>, key: &Key, tags: &KeyTags<'_>, now: Timestamp) -> Unused {
         if let Some(verdict) = unused_by_description(key, self.thresholds, now) {
             return Unused::Settled(verdict);

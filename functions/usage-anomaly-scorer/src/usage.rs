@@ -11,7 +11,11 @@ use crate::score::{LEAD_SECONDS, LEARNING_SECONDS, NotScorable, ScoredHour, UNUS
 pub const HOUR: i64 = 3_600;
 
 /// A count that is no smaller cannot be scored.
-const MOST: f64 = 1e100;
+const MAX: f64 = 1e100;
+
+/// What the health prober may ask of each of its operations in a day: the daily run's request, and that of a run on an
+/// event of the key.
+const PROBES_A_DAY: f64 = 2.0;
 
 /// Seconds of a day.
 pub const DAY: i64 = 24 * HOUR;
@@ -39,6 +43,11 @@ impl Span {
 
     fn learns(self) -> bool {
         self.until - self.from < LEARNING_SECONDS
+    }
+
+    /// The days of the baseline: those before the judged day, without the first, which fills the longest window.
+    pub fn baseline_days(self) -> i64 {
+        (self.until - self.from - LEAD_SECONDS) / DAY
     }
 
     fn days(self) -> usize {
@@ -105,6 +114,8 @@ pub enum Reading {
         scores: Scores,
         /// The sum of each day, the last day first; of operations that make up the decrypt ratio.
         daily: Vec<f64>,
+        /// The sum of the last day, of every operation.
+        last_day: f64,
         /// When the first and the last hour with requests began, in seconds since 1970 (UTC).
         used: Option<(i64, i64)>,
     },
@@ -126,7 +137,7 @@ impl Reading {
     /// # Errors
     /// A count is no count.
     pub fn of(series: &Series, points: Points, span: Span) -> Result<Self, NotScorable> {
-        if let Some(count) = points.counts.iter().find(|count| !(0.0..MOST).contains(*count)) {
+        if let Some(count) = points.counts.iter().find(|count| !(0.0..MAX).contains(*count)) {
             return Err(NotScorable(*count));
         }
         let mut daily = Vec::new();
@@ -139,6 +150,7 @@ impl Reading {
                 }
             }
         }
+        let last_day = points.iter(span).filter(|(at, _)| *at >= span.until - DAY).map(|(_, count)| count).sum();
         let used = points.iter(span).filter(|(_, count)| *count > 0.0).map(|(at, _)| at);
         let used = used.fold(None, |used: Option<(i64, i64)>, at| {
             Some(used.map_or((at, at), |(first, last)| (first.min(at), last.max(at))))
@@ -146,7 +158,7 @@ impl Reading {
         let existed = used.is_some_and(|(first, _)| first - span.from <= DAY);
         let scores =
             if existed { Scores::Worst(worst(&points, span, span)?) } else { Scores::DependOnCreation(points) };
-        Ok(Self::Read { scores, daily, used })
+        Ok(Self::Read { scores, daily, last_day, used })
     }
 }
 
@@ -169,6 +181,11 @@ enum Role {
 }
 
 impl Series {
+    /// Whether the health prober uses this operation.
+    fn is_probed_with(&self) -> bool {
+        matches!(&*self.operation, "Encrypt" | "Decrypt" | "Sign" | "Verify" | "GenerateMac" | "VerifyMac")
+    }
+
     fn role(&self) -> Role {
         match &*self.operation {
             "Decrypt" => Role::Decrypts,
@@ -188,6 +205,24 @@ pub struct KeyActivity<'a> {
     pub operations: &'a [OperationUsage],
     /// What the run looks at.
     pub span: Span,
+    /// The health prober uses the key, too.
+    pub is_probed: bool,
+}
+
+/// Requests of operations that were silent through the whole baseline.
+#[derive(Clone, Debug)]
+pub struct FirstUse<'a> {
+    /// The operations and their requests in the judged day, most requests first.
+    pub operations: Vec<(&'a Series, f64)>,
+    /// When the first hour with such requests began, in seconds since 1970 (UTC).
+    pub since: i64,
+}
+
+impl FirstUse<'_> {
+    /// The requests of all these operations.
+    pub fn calls(&self) -> f64 {
+        self.operations.iter().map(|(_, calls)| calls).sum()
+    }
 }
 
 /// A series' worst hour.
@@ -246,6 +281,31 @@ impl<'a> KeyActivity<'a> {
         worst
     }
 
+    /// What the key was used for in the judged day, and never before in a whole baseline. None where there is nothing of
+    /// that kind, or where the key is too young to know.
+    pub fn first_use(&self, created_at: Timestamp) -> Option<FirstUse<'a>> {
+        let judged = self.span.until - DAY;
+        // The first day of the span only fills the longest window.
+        if self.existence(created_at).from > self.span.from + DAY {
+            return None;
+        }
+        let mut since = i64::MAX;
+        let mut of = |it: &'a OperationUsage| match &it.reading {
+            Reading::Read { last_day, used: Some((first, _)), .. } if *first >= judged => {
+                let probes = if self.is_probed && it.series.is_probed_with() { PROBES_A_DAY } else { 0.0 };
+                let calls = last_day - probes;
+                (calls > 0.0).then(|| {
+                    since = since.min(*first);
+                    (&*it.series, calls)
+                })
+            }
+            _ => None,
+        };
+        let mut operations: Vec<_> = self.operations.iter().filter_map(&mut of).collect();
+        operations.sort_by(|a, b| b.1.total_cmp(&a.1));
+        (!operations.is_empty()).then_some(FirstUse { operations, since })
+    }
+
     /// When the last hour with requests began.
     pub fn last_used(&self) -> Option<Timestamp> {
         let last = self.used().map(|(_, last)| last).max();
@@ -302,7 +362,7 @@ mod tests {
     }
 
     fn of(operations: &[OperationUsage]) -> KeyActivity<'_> {
-        KeyActivity { unlisted: None, operations, span: span() }
+        KeyActivity { unlisted: None, operations, span: span(), is_probed: false }
     }
 
     #[test]
@@ -378,6 +438,29 @@ mod tests {
         let hour = asleep[0].hour;
         assert_eq!(hour.at, at("2026-11-23T02:00:00Z").as_second());
         assert!(hour.score.score >= 0.9, "{hour:?}");
+    }
+
+    #[test]
+    fn first_use_is_that_of_operations_silent_through_a_whole_baseline() {
+        let since = |operation_name: &str, hours: i64, count: f64| {
+            operation(operation_name, points(|ago| (ago < hours).then_some(count)))
+        };
+        let operations =
+            [since("Decrypt", 3, 4.0), since("Sign", 2, 9.0), since("Encrypt", 25, 1.0), since("Verify", 0, 1.0)];
+        let old = at("2020-01-01T00:00:00Z");
+        let first = of(&operations).first_use(old).unwrap();
+        let names: Vec<_> = first.operations.iter().map(|(series, calls)| (&*series.operation, *calls)).collect();
+        assert_eq!(names, [("Sign", 18.0), ("Decrypt", 12.0)]);
+        assert_eq!((first.calls(), first.since), (30.0, span().until - 3 * HOUR));
+        // The prober's own requests do not count: two a day of each of its operations.
+        let probed = KeyActivity { is_probed: true, ..of(&operations) };
+        assert!((probed.first_use(old).unwrap().calls() - 26.0).abs() < 1e-9);
+        let once = [since("Encrypt", 1, 1.0), since("Decrypt", 1, 2.0)];
+        assert!(KeyActivity { is_probed: true, ..of(&once) }.first_use(old).is_none());
+        // A baseline begins a day into the span.
+        assert!(of(&operations).first_use(at("2026-10-25T06:00:00Z")).is_some());
+        assert!(of(&operations).first_use(at("2026-10-25T07:00:00Z")).is_none());
+        assert!(of(&operations[3..]).first_use(old).is_none());
     }
 
     #[test]

@@ -67,6 +67,7 @@ const UNEXPECTED: &str = "INSUFFICIENT_DATA unexpected_response";
 const NO_USAGE: &str = "NOT_APPLICABLE no_usage";
 const USUAL: &str = "COMPLIANT usual";
 const UNUSUAL: &str = "NON_COMPLIANT unusual_usage";
+const FIRST_USE: &str = "NON_COMPLIANT first_use";
 const USED: &str = "COMPLIANT used";
 const IS_UNUSED: &str = "NON_COMPLIANT unused";
 const TOO_FEW: &str = "NOT_APPLICABLE too_few";
@@ -85,6 +86,19 @@ fn rows_of_usage() -> Vec<Row> {
             UNUSUAL,
             USED,
             "NON_COMPLIANT decrypt_heavy",
+        ),
+        // The first use after a silent baseline: two calls are enough, one is not.
+        row(json!({"usage": {"Decrypt": usage(HOURS, json!([0]), json!({"716": 2})) }}), FIRST_USE, USED, TOO_FEW),
+        row(json!({"usage": {"Decrypt": usage(HOURS, json!([0]), json!({"716": 1})) }}), USUAL, USED, TOO_FEW),
+        // On a probed key, the prober's own calls do not count.
+        row(
+            json!({
+                "tags": {"kms-compliance/probe": "true"},
+                "usage": {"Decrypt": usage(HOURS, json!([0]), json!({"716": 3})) },
+            }),
+            USUAL,
+            "NOT_APPLICABLE probed",
+            TOO_FEW,
         ),
         row(young(2, 100), "INSUFFICIENT_DATA learning", "NOT_APPLICABLE too_young", TOO_FEW),
         row(young(20, 100), USUAL, "NOT_APPLICABLE too_young", TOO_FEW),

@@ -1,138 +1,108 @@
-//! How rare is an excess? The law of a series' own block maxima.
+//! How rare is a value? The largest that a series has held so far, and how far the next may lie beyond.
+//!
+//! Beyond the k-th largest of n values, a tail is taken to fall by a factor of e with each `scale`:
+//!
+//! ```text
+//! surprise(x) = ln(n / k) + (x − k-th largest) / scale
+//! ```
+//!
+//! That is minus the logarithm of the chance that a value reaches x. One line of arithmetic, no fit, and it needs no
+//! more than the few largest values.
 
-use std::collections::VecDeque;
+/// The largest values that are remembered.
+const KEPT: usize = 12;
 
-use super::BLOCK;
+/// No surprise is greater: far beyond this, more of it says nothing, and in a mean it would drown all else.
+const MAX_SURPRISE: f64 = 60.0;
 
-/// Blocks that are remembered.
-const KEPT: usize = 256;
-
-/// The law is read off the largest blocks: so many of them, or the upper half while there are fewer.
-const LARGEST: f64 = 12.0;
-
-/// So many of the largest, or a tenth while there are fewer blocks, may be incidents: the law does not look at them.
-const TRIMMED: f64 = 3.0;
-
-/// What is assumed of the scale weighs as much as so many blocks.
-const ASSUMED_BLOCKS: f64 = 10.0;
-
-/// The scale is at least this share of what lies between the smaller blocks and the largest.
-const SPREAD: f64 = 0.05;
-
-/// Of 24 values with normal noise, the largest lies b = √(2 ln 24) deviations out, and further out the surprise grows
-/// as z + z²/2b² with the excess z in units of the scale.
-const TWICE_B_SQUARED: f64 = 12.7;
-
-/// Where a block's largest excess usually lies, and how far it varies.
+/// Where the tail begins, and how fast it falls.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Law {
-    pub location: f64,
+    /// The k-th largest.
+    pub begins: f64,
+    /// What is further out by this is rarer by a factor of e.
     pub scale: f64,
+    /// ln(n / k), the surprise at `begins`.
+    pub base: f64,
 }
 
 impl Law {
-    /// Minus the natural logarithm of the probability that a block holds an excess of at least this.
-    pub fn surprise(self, excess: f64) -> f64 {
-        let z = (excess - self.location) / self.scale;
-        let z = if z > 0.0 { z + z * z / TWICE_B_SQUARED } else { z };
-        // −ln(1 − exp(−exp(−z))): far in it is 0, and far out z itself.
-        match z {
-            ..-4.0 => 0.0,
-            30.0.. => z.min(MOST),
-            _ => -(-(-(-z).exp()).exp_m1()).ln(),
-        }
+    /// Minus the natural logarithm of the chance of at least this; 0 for what lies before the tail.
+    pub fn surprise(self, value: f64) -> f64 {
+        let beyond = value - self.begins;
+        if beyond <= 0.0 { 0.0 } else { (self.base + beyond / self.scale).min(MAX_SURPRISE) }
     }
 
-    /// The excess that is as surprising as this: the inverse of [`Law::surprise`].
-    pub fn excess(self, surprise: f64) -> f64 {
-        let z = -(-(-(-surprise).exp()).ln_1p()).ln();
-        let z = if z > 0.0 { ((1.0 + 4.0 * z / TWICE_B_SQUARED).sqrt() - 1.0) * TWICE_B_SQUARED / 2.0 } else { z };
-        self.location + self.scale * z
+    /// The value that is as surprising as this: the inverse of [`Law::surprise`], as far as the tail reaches.
+    pub fn value(self, surprise: f64) -> f64 {
+        self.begins + self.scale * (surprise - self.base).max(0.0)
     }
 }
 
-/// No surprise is greater: e to it is still a number.
-const MOST: f64 = 700.0;
-
-/// The largest excess of each block so far.
+/// The largest so far.
 #[derive(Clone, Debug, Default)]
 pub struct Tail {
-    blocks: VecDeque<f64>,
-    sorted: Vec<f64>,
-    /// The largest of the block that is being filled.
-    largest: Option<f64>,
-    filled: u32,
-    /// Blocks in which there was anything to see.
-    telling: u32,
-    law: Option<Law>,
+    /// The largest first.
+    largest: [f64; KEPT],
+    /// How many of them there are.
+    len: usize,
+    /// How many values there were.
+    count: u32,
 }
 
 impl Tail {
-    /// Notes the excess of one more value; none where there was neither usage nor any to expect.
-    pub fn note(&mut self, excess: Option<f64>) {
-        if let Some(excess) = excess {
-            self.largest = Some(self.largest.map_or(excess, |largest| largest.max(excess)));
-        }
-        self.filled += 1;
-        if self.filled < BLOCK {
+    /// Takes in one more value.
+    pub fn note(&mut self, value: f64) {
+        self.count = self.count.saturating_add(1);
+        let kept = self.largest.get(..self.len).unwrap_or_default();
+        let place = kept.partition_point(|&other| other > value);
+        if place == KEPT {
             return;
         }
-        self.telling += u32::from(self.largest.is_some());
-        let block = self.largest.take().unwrap_or(0.0);
-        self.filled = 0;
-        if self.blocks.len() == KEPT
-            && let Some(oldest) = self.blocks.pop_front()
-        {
-            let place = self.sorted.partition_point(|&other| other < oldest);
-            self.sorted.remove(place);
+        self.len = (self.len + 1).min(KEPT);
+        if let Some(later) = self.largest.get_mut(place..self.len) {
+            later.rotate_right(1);
+            if let Some(first) = later.first_mut() {
+                *first = value;
+            }
         }
-        let place = self.sorted.partition_point(|&other| other < block);
-        self.sorted.insert(place, block);
-        self.blocks.push_back(block);
-        self.law = self.fit();
     }
 
-    /// How many blocks are full.
-    pub fn blocks(&self) -> usize {
-        self.blocks.len()
+    /// The law of what lies beyond all values: the n-th is the largest with the chance 1 / n, and lies beyond the others by
+    /// such a scale.
+    pub fn record(&self, scale: f64) -> Option<Law> {
+        (self.count > 0).then(|| Law { begins: self.nth(0), scale, base: f64::from(self.count).ln() })
     }
 
-    /// Forgets the oldest blocks.
-    pub fn forget(&mut self, oldest: usize) {
-        self.blocks.drain(..oldest.min(self.blocks.len()));
-        self.sorted = self.blocks.iter().copied().collect();
-        self.sorted.sort_by(f64::total_cmp);
+    fn nth(&self, place: usize) -> f64 {
+        let last = self.len.saturating_sub(1);
+        self.largest.get(place.min(last)).copied().unwrap_or(0.0)
     }
 
-    /// The law of the blocks so far; none while there are fewer than two. Few blocks do not say how far an excess can
-    /// lie from them: the scale is mixed with one that is assumed, and never below another.
-    pub fn law(&self, assumed: f64, least: f64) -> Option<Law> {
-        let Law { location, scale } = self.law?;
-        let blocks = self.sorted.len() as f64;
-        let telling = f64::from(self.telling).min(blocks);
-        let mixed = (ASSUMED_BLOCKS * assumed + telling * scale) / (ASSUMED_BLOCKS + telling);
-        let unsure = scale * (1.0 + 1.0 / blocks.sqrt());
-        Some(Law { location, scale: unsure.max(mixed).max(least) })
-    }
-
-    fn fit(&self) -> Option<Law> {
-        let blocks = self.sorted.len() as f64;
-        if blocks < 2.0 {
+    /// The law of a series whose noise nobody knows: the scale is what the values beyond the k-th largest exceed it by on
+    /// average, k a `share` of all, at least 3. `least` is the smallest scale that is believed.
+    pub fn by_exceedances(&self, share: f64, least: f64) -> Option<Law> {
+        let count = f64::from(self.count);
+        if self.count < 20 {
             return None;
         }
-        let (inner, outer) = ((1.0 - LARGEST / blocks).max(0.5), (1.0 - TRIMMED / blocks).max(0.9));
-        let (low, middle, high) = (self.quantile(0.1)?, self.quantile(inner)?, self.quantile(outer)?);
-        // Quantiles of the Gumbel law of location 0 and scale 1.
-        let gumbel = |q: f64| -(-q.ln()).ln();
-        let scale = (high - middle) / (gumbel(outer) - gumbel(inner));
-        let scale = scale.max(SPREAD * (high - low));
-        Some(Law { location: middle - gumbel(inner) * scale, scale })
+        let k = ((share * count) as usize).clamp(3, KEPT - 2);
+        let begins = self.nth(k);
+        let beyond = self.largest.get(..k)?.iter().sum::<f64>() / k as f64 - begins;
+        Some(Law { begins, scale: beyond.max(least), base: (count / k as f64).ln() })
     }
 
-    fn quantile(&self, q: f64) -> Option<f64> {
-        let place = q * (self.sorted.len() - 1) as f64;
-        let below = *self.sorted.get(place.floor() as usize)?;
-        let above = *self.sorted.get(place.ceil() as usize)?;
-        Some(below + (above - below) * place.fract())
+    /// The law of a series with a known kind of noise, robust against incidents among the values: of each `ignored` values
+    /// the largest one may be an incident, so the tail begins after those; its scale is read off the gaps between the
+    /// next ones, and is kept between `least` and `most`.
+    pub fn by_gaps(&self, ignored: u32, [least, most]: [f64; 2]) -> Law {
+        let place = (self.count / ignored) as usize;
+        let begins = self.nth(place);
+        let to = (2 * place + 2).min(self.len.saturating_sub(1));
+        // Of an exponential tail, the gap between the i-th and the next largest is the scale / i on average.
+        let gaps: f64 = (place + 1..=to).map(|i| 1.0 / i as f64).sum();
+        let scale = if gaps > 0.0 { (begins - self.nth(to)) / gaps } else { 0.0 };
+        let base = (f64::from(self.count) / (place + 1) as f64).max(1.0).ln();
+        Law { begins, scale: scale.clamp(least, most), base }
     }
 }
