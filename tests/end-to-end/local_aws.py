@@ -244,16 +244,26 @@ class LocalAws:
     def let_the_schedules_fire(self):
         """Moves the deployed schedules, which were `NOT_YET` to fire, to a moment from now, and returns it."""
         at = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) + datetime.timedelta(seconds=3)
+        self._schedule(f"at({at:%Y-%m-%dT%H:%M:%S})")
+        return at
+
+    @contextlib.contextmanager
+    def the_schedules_fire_again(self):
+        """Within it, those that have fired do so each minute: here a moment comes once for each schedule."""
+        self._schedule("rate(1 minute)")
+        yield
+        self._schedule("at(2100-01-01T00:00:00)")
+
+    def _schedule(self, expression):
         scheduler = self.client("scheduler")
         for found in scheduler.list_schedules()["Schedules"]:
             schedule = scheduler.get_schedule(Name=found["Name"])
             scheduler.update_schedule(
                 Name=schedule["Name"],
-                ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+                ScheduleExpression=expression,
                 FlexibleTimeWindow=schedule["FlexibleTimeWindow"],
                 Target=schedule["Target"],
             )
-        return at
 
     def mails(self):
         """What e-mail subscribers got so far."""

@@ -87,6 +87,7 @@ def test_the_schedule_fires_and_the_alert_arrives(deployment, function):
         "region",
         "evaluated_at",
         "complete",
+        "deleted",
         "new",
         "worsened",
         "resolved",
@@ -98,7 +99,7 @@ def test_the_schedule_fires_and_the_alert_arrives(deployment, function):
     assert (message["function"], message["account_id"], message["region"]) == (function, ACCOUNT, REGION)
     assert message["evaluated_at"] >= f"{deployment.fires_at:%Y-%m-%dT%H:%M:%SZ}"
     assert message["complete"] is True
-    assert [message[each] for each in ("worsened", "resolved", "reminder", "exemptions")] == [[], [], [], []]
+    assert [message[each] for each in ("deleted", "worsened", "resolved", "reminder", "exemptions")] == [[]] * 5
     assert message["omitted"] == {}
     assert all(set(finding) == FINDING for finding in message["new"])
     found = {
@@ -190,7 +191,8 @@ def test_every_scheduled_event_is_one_run_over_all_keys_with_one_alert(quiet, fu
     assert_sound(response, len(quiet.keys), function)
     assert "evaluations" not in response
     new = len(FINDINGS[function])
-    assert response["alerts"] == {"new": new, "worsened": 0, "resolved": 0, "reminder": 0, "messages_published": 1}
+    alerts = {"new": new, "worsened": 0, "resolved": 0, "reminder": 0, "held_back": 0, "messages_published": 1}
+    assert response["alerts"] == alerts
     (alert,) = quiet.alerts(5)
     assert json.loads(alert["Message"])["new"] == response["findings"]
 

@@ -26,7 +26,7 @@ def test_the_alert_names_key_operation_hour_observed_and_usual(deployment, findi
     assert evidence["hour"] == f"{night:%Y-%m-%dT%H:%M:%SZ}"
     hours, observed = evidence.get("hours", 1), evidence["observed"]
     assert hours in (1, 4) and fleet.BURST <= observed < 1.01 * fleet.BURST
-    assert 0 <= evidence["usual_low"] <= evidence["usual_high"] < 900
+    assert 0 <= evidence["usual_low"] <= evidence["usual_high"] < fleet.BURST / 3
     begins, ends = night - datetime.timedelta(hours=hours - 1), night + datetime.timedelta(hours=1)
     between = f"between {begins:%H:%M} and {ends:%H:%M} UTC"
     assert finding["detail"].startswith(f"Decrypt {observed:,} {between}; usual there: ")
