@@ -176,7 +176,7 @@ def create(aws):
 
 
 def fix(aws, keys):
-    """Mends a key for each function, or exempts it; returns what is told of it, by function: change and findings."""
+    """Fixes a key for each function, or exempts it; returns what is told of it, by function: change and findings."""
     kms = aws.client("kms")
     payments, vault, empty = (keys[f"alias/{name}"] for name in ("payments", "card-vault", "not-yet"))
     kms.enable_key_rotation(KeyId=payments.arn)

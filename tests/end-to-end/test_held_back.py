@@ -1,4 +1,4 @@
-"""News waits while nobody has confirmed a subscription to the topic: published, it would reach nobody."""
+"""Alerts wait while nobody has confirmed a subscription to the topic: published, they would reach nobody."""
 
 import contextlib
 import time
@@ -51,7 +51,7 @@ def test_what_the_first_runs_find_is_told_once_somebody_confirmed(nobody_confirm
     for function in fleet.CONTROLS:
         assert held_back(deployment, function)[-1] == len(FINDINGS[function])
     open_findings = [item for item in deployment.ledger() if item["sk"]["S"].startswith("open#")]
-    assert open_findings and not any("last_notified" in item for item in open_findings)
+    assert open_findings and all(item["last_notified"] == {"NULL": True} for item in open_findings)
     deployment.confirm()
     for function in FINDINGS:
         response, told = run(deployment, function)

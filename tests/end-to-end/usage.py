@@ -18,7 +18,7 @@ class Usage:
         self.random = random.Random(1)
 
     def lay(self, aws, key_arn, operation, by_day, at_night, last_night=None):
-        """So many requests in an hour by day and at night, more or less, and in one hour of the last night."""
+        """n requests an hour by day and at night, more or less, and in one hour of the last night."""
         counts = {}
         for hours in range(1, DAYS * 24 + 1):
             at = self.until - hours * HOUR

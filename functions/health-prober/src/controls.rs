@@ -196,13 +196,13 @@ pub fn probe_method_of(key: &Key) -> Result<ProbeMethod, Verdict> {
         let why = format!("the key in {region} is {}: nothing can be encrypted or decrypted with it", state.as_str());
         return Err(Verdict::not_applicable("not_enabled").detail(why));
     }
-    possible_trial(key).map_err(|unexpected| Verdict::from(&unexpected))?.ok_or_else(|| {
+    possible_method(key).map_err(|unexpected| Verdict::from(&unexpected))?.ok_or_else(|| {
         Verdict::not_applicable("no_round_trip").detail(format!("the key in {region} is for agreeing on secrets only"))
     })
 }
 
 /// The method that usage and algorithms of a key allow; `None` if its usage allows none.
-fn possible_trial(key: &Key) -> Result<Option<ProbeMethod>, Unexpected> {
+fn possible_method(key: &Key) -> Result<Option<ProbeMethod>, Unexpected> {
     // RSAES_OAEP_SHA_1 is for old clients only, and ED25519_PH_SHA_512 takes digests, no messages.
     const LAST_RESORT: &str = "RSAES_OAEP_SHA_1";
     const FOR_DIGESTS: &str = "ED25519_PH_SHA_512";
@@ -279,7 +279,7 @@ impl ProbeError {
         }
     }
 
-    fn in_words(&self) -> String {
+    fn summary(&self) -> String {
         match self {
             Self::Differs { operation } => format!("kms:{operation} gave back something else than what went in"),
             Self::AnotherKey { operation } => format!("the answer of kms:{operation} names another key"),
@@ -321,16 +321,16 @@ pub fn round_trip(key: &Key, trip: &RoundTrip) -> Verdict {
     let region = key.region();
     let verdict = match &trip.result {
         Ok(()) => Verdict::compliant("round_trip_ok").detail(format!("in {region}, what went in came back")),
-        Err(trouble) if trouble.is_the_keys() => Verdict::non_compliant("round_trip_failed")
-            .detail(format!("in {region}, {}", trouble.in_words()))
+        Err(error) if error.is_the_keys() => Verdict::non_compliant("round_trip_failed")
+            .detail(format!("in {region}, {}", error.summary()))
             .evidence("region", region)
-            .evidence("step", trouble.operation())
-            .evidence("error_code", trouble.error_code())
+            .evidence("step", error.operation())
+            .evidence("error_code", error.error_code())
             .remediation(
                 "The key is enabled and cannot do its work: applications that use it fail now. Look at the key's state \
                  and key store, at its key material, and at the AWS Health Dashboard.",
             ),
-        Err(trouble) => return not_known(trouble, region),
+        Err(error) => return not_known(error, region),
     };
     trip.milliseconds.iter().fold(verdict, |verdict, (operation, milliseconds)| {
         verdict.evidence(&format!("{}_ms", snake_case(operation)), *milliseconds)
@@ -349,9 +349,9 @@ fn snake_case(operation: &str) -> String {
 }
 
 /// The verdict of the common rows, with the Region in its words.
-fn not_known(trouble: &ProbeError, region: &str) -> Verdict {
-    let ProbeError::Failed(failure) = trouble else {
-        return (&Unexpected::absent(trouble.operation(), "Plaintext")).into();
+fn not_known(error: &ProbeError, region: &str) -> Verdict {
+    let ProbeError::Failed(failure) = error else {
+        return (&Unexpected::absent(error.operation(), "Plaintext")).into();
     };
     failed_in(region, failure)
 }
@@ -388,9 +388,9 @@ pub struct CrossRegionTrip {
 }
 
 impl CrossRegionTrip {
-    /// The Region whose call got into that trouble.
-    fn place_of(&self, trouble: &ProbeError) -> &str {
-        if ["Encrypt", "Sign", "GenerateMac"].contains(&trouble.operation()) { &self.from } else { &self.to }
+    /// The Region whose call got into that error.
+    fn place_of(&self, error: &ProbeError) -> &str {
+        if ["Encrypt", "Sign", "GenerateMac"].contains(&error.operation()) { &self.from } else { &self.to }
     }
 }
 
@@ -435,24 +435,24 @@ pub fn replica_health(
             }
             Err(verdict) => {
                 let told = format!("not known: {}", verdict.detail);
-                open.get_or_insert(verdict);
+                prefer(&mut open, verdict);
                 told
             }
         };
         evidence.push((region.clone(), told));
         if let Some(Err(failure)) = &replica.chosen {
             evidence.push((format!("{region}_tags"), format!("not known: {failure}")));
-            open.get_or_insert_with(|| failed_in(region, &unless_gone(failure)));
+            prefer(&mut open, failed_in(region, &unless_gone(failure)));
         }
     }
     let mut failed = Vec::new();
-    for crossing in cross_region_trips {
-        let CrossRegionTrip { from, to, result: Err(trouble) } = crossing else { continue };
-        evidence.push((format!("{from}_to_{to}"), trouble.in_words()));
-        if trouble.is_the_keys() {
-            failed.push(format!("from {from} to {to}, {}", trouble.in_words()));
-        } else if let ProbeError::Failed(failure) = trouble {
-            open.get_or_insert_with(|| failed_in(crossing.place_of(trouble), &unless_gone(failure)));
+    for trip in cross_region_trips {
+        let CrossRegionTrip { from, to, result: Err(error) } = trip else { continue };
+        evidence.push((format!("{from}_to_{to}"), error.summary()));
+        if error.is_the_keys() {
+            failed.push(format!("from {from} to {to}, {}", error.summary()));
+        } else if let ProbeError::Failed(failure) = error {
+            prefer(&mut open, failed_in(trip.place_of(error), &unless_gone(failure)));
         }
     }
     let verdict = if !not_enabled.is_empty() {
@@ -479,6 +479,13 @@ pub fn replica_health(
         Verdict::compliant("replicas_healthy").detail(detail)
     };
     evidence.into_iter().fold(verdict, |verdict, (name, told)| verdict.evidence(&name, told))
+}
+
+/// Keeps the first verdict; one that people are told of takes the place of one that they are not.
+fn prefer(open: &mut Option<Verdict>, verdict: Verdict) {
+    if open.as_ref().is_none_or(|open| open.is_silent && !verdict.is_silent) {
+        *open = Some(verdict);
+    }
 }
 
 /// The state of a replica, or the verdict if it is not known.
@@ -563,7 +570,7 @@ pub fn replica_policy_drift(key: &Key, own: Result<&String, &Failure>, replicas:
         match read(&replica.related, replica.policy.as_ref(), false) {
             Ok(policy) => differences.push((region, own.differences(&policy, region))),
             Err(verdict) => {
-                open.get_or_insert(verdict);
+                prefer(&mut open, verdict);
             }
         }
     }
@@ -642,7 +649,7 @@ pub fn key_store_connected(
         .evidence("connection_state", state)
         .evidence("connection_error_code", store.connection_error_code.as_deref())
         .remediation(
-            "Mend what the error code names, then connect the store (kms:ConnectCustomKeyStore). KMS's guide has \
+            "Fix what the error code names, then connect the store (kms:ConnectCustomKeyStore). KMS's guide has \
                      a page for each kind of store: \"Troubleshooting a custom key store\".",
         ),
         Some(other) => (&Unexpected::value(OPERATION, "ConnectionState", other)).into(),
@@ -1015,35 +1022,35 @@ mod tests {
         assert_eq!(row(&verdict), (NonCompliant, "replica_round_trip_failed"));
     }
 
-    fn crossing(from: &str, to: &str, result: Result<(), ProbeError>) -> CrossRegionTrip {
+    fn cross_region(from: &str, to: &str, result: Result<(), ProbeError>) -> CrossRegionTrip {
         CrossRegionTrip { from: from.into(), to: to.into(), result }
     }
 
     #[test]
     fn replica_health_by_what_crosses_from_region_to_region() {
         let replicas = [replica(IRELAND, Ok("Enabled"))];
-        let fine = crossing(HOME, IRELAND, Ok(()));
+        let fine = cross_region(HOME, IRELAND, Ok(()));
         assert_eq!(row(&replica_health(&replicas, None, std::slice::from_ref(&fine))), (Compliant, "replicas_healthy"));
         for (code, cause) in OF_THE_KEY {
-            let bad = crossing(IRELAND, HOME, Err(ProbeError::Failed(failure("Decrypt", cause, Some(code)))));
+            let bad = cross_region(IRELAND, HOME, Err(ProbeError::Failed(failure("Decrypt", cause, Some(code)))));
             let verdict = replica_health(&replicas, None, &[fine.clone(), bad]);
             assert_eq!(row(&verdict), (NonCompliant, "replica_round_trip_failed"), "{code}");
             assert!(verdict.detail.contains("from eu-west-1 to us-east-1"), "{}", verdict.detail);
             assert!(verdict.evidence["eu-west-1_to_us-east-1"].as_str().unwrap().contains(code));
         }
-        let other = crossing(HOME, IRELAND, Err(ProbeError::Differs { operation: "Decrypt" }));
+        let other = cross_region(HOME, IRELAND, Err(ProbeError::Differs { operation: "Decrypt" }));
         assert_eq!(row(&replica_health(&replicas, None, &[other])), (NonCompliant, "replica_round_trip_failed"));
         for (cause, reason) in COMMON {
             let reason = if reason == "not_found" { "unexpected_response" } else { reason };
             for (operation, place) in [("Encrypt", HOME), ("Decrypt", IRELAND)] {
-                let lost = crossing(HOME, IRELAND, Err(ProbeError::Failed(failure(operation, cause, None))));
+                let lost = cross_region(HOME, IRELAND, Err(ProbeError::Failed(failure(operation, cause, None))));
                 let verdict = replica_health(&replicas, None, &[lost]);
                 assert_eq!(row(&verdict), (InsufficientData, reason));
                 assert_tells(&verdict, place);
             }
         }
         let disabled = [replica(IRELAND, Ok("Enabled")), replica(OREGON, Ok("Disabled"))];
-        let other = crossing(HOME, IRELAND, Err(ProbeError::Differs { operation: "Decrypt" }));
+        let other = cross_region(HOME, IRELAND, Err(ProbeError::Differs { operation: "Decrypt" }));
         assert_eq!(row(&replica_health(&disabled, None, &[other])), (NonCompliant, "replica_not_enabled"));
     }
 

@@ -938,3 +938,60 @@ async fn a_tag_excludes_a_key_where_that_is_allowed_but_never_from_its_deletion(
     assert!(told(&fleet).iter().all(|line| !line.contains("exclusion")));
     assert!(harness::verdicts(&response).values().all(|(_, reason)| reason != "excluded"), "off by default");
 }
+
+#[tokio::test]
+async fn a_call_that_fails_for_a_day_neither_includes_an_excluded_key_nor_announces_it_again() {
+    let key = |more: Value| {
+        let tags = json!({"kms-compliance/exclude": "true"});
+        fleet_of(json!([and(json!({"key_id": "k", "key_state": "Disabled", "tags": tags}), more)]))
+    };
+    for trouble in [
+        fault("ListResourceTags", json!("denied")),
+        fault("DescribeKey", json!("denied")),
+        json!({"key_state": "Updating"}),
+    ] {
+        let allowed = [WITH_LEDGER, ("ALLOW_EXCLUSION_BY_TAG", "true")];
+        let (fleet, function) = start(key(json!({})), &allowed);
+        ok(function.invoke(&json!({})).await);
+        assert_eq!(told(&fleet), ["exemptions exclusion k"]);
+        for day in [key(trouble.clone()), key(json!({}))] {
+            fleet.replace(harness::describe(day)).unwrap();
+            fleet.clear_published();
+            ok(function.invoke(&json!({})).await);
+            let is_of_exclusion = |line: &String| !line.ends_with("access_denied k") && line.contains("exclusion");
+            assert!(!told(&fleet).iter().any(is_of_exclusion), "{trouble}: {:?}", told(&fleet));
+            assert!(
+                !told(&fleet).contains(&"new key-usable k".to_owned()) || trouble["faults"]["DescribeKey"] == "denied"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_key_that_is_watched_by_name_is_told_as_deleted_and_nothing_else_of_it() {
+    let due = json!({"key_id": "doomed", "key_state": "PendingDeletion", "deletion_date": days_from_now(1)});
+    let (fleet, function) = start(fleet_of(json!([due])), &[WITH_LEDGER, ("MONITORED_KEYS", "doomed")]);
+    ok(function.invoke(&json!({})).await);
+    fleet.replace(harness::describe(fleet_of(json!([])))).unwrap();
+    fleet.clear_published();
+    ok(function.invoke(&json!({})).await);
+    assert_eq!(told(&fleet), ["deleted pending-deletion doomed"]);
+}
+
+#[tokio::test]
+async fn a_failure_that_lasts_is_not_hidden_by_one_that_passes() {
+    let primary = json!({"key_id": "mrk-1", "multi_region": {
+        "type": "PRIMARY", "primary_region": HOME, "replica_regions": [IRELAND, OREGON]
+    }});
+    let replica = |more: Value| {
+        let related = json!({"type": "REPLICA", "primary_region": HOME, "replica_regions": [IRELAND, OREGON]});
+        json!({"keys": [and(json!({"key_id": "mrk-1", "multi_region": related}), more)]})
+    };
+    let mut fleet = fleet_of(json!([primary]));
+    fleet["regions"] = json!({
+        IRELAND: replica(json!({"key_state": "Creating"})), OREGON: replica(fault("DescribeKey", json!("denied")))
+    });
+    let (_fleet, function) = start(fleet, &[]);
+    let response = ok(function.invoke(&json!({})).await);
+    assert_eq!(finding(&response, "mrk-1", HEALTH)["reason"], "access_denied");
+}

@@ -27,7 +27,7 @@ pub static IMPORTED_MATERIAL_EXPIRY: Control = Control {
 /// The controls, in the order of their verdicts.
 pub const CONTROLS: [&Control; 2] = [&KEY_MATERIAL_AGE, &IMPORTED_MATERIAL_EXPIRY];
 
-/// So few days before its expiry imported material is a critical finding: without it, nothing can be decrypted.
+/// From this many days before its expiry, imported material is a critical finding: without it, nothing can be decrypted.
 const CRITICAL_DAYS_LEFT: i64 = 7;
 
 /// What is asked of keys.

@@ -72,6 +72,13 @@ async fn a_run_that_finds_another_at_work_for_too_long_fails() {
     assert_eq!(error_type(&outcome), "LedgerUnavailable");
     assert!(error_message(&outcome).contains("findings is out of reach: another run is at work"), "{outcome:?}");
     assert_eq!((fleet.published().len(), fleet.items()), (0, vec![lease]));
+    // Nothing is wrong with events that find a daily run at work: they wait in their queue.
+    let body = json!({"detail": {"keys": [id(0)]}}).to_string();
+    let event = json!({"Records": [{"messageId": "m", "eventSource": "aws:sqs", "body": body}]});
+    let invocation = Invocation { deadline: Duration::from_secs(2), ..Invocation::default() };
+    let response = ok(function.invoke_with(&event, invocation).await);
+    assert_eq!(response["batchItemFailures"], json!([{"itemIdentifier": "m"}]));
+    assert_eq!((&response["keys_listed"], fleet.published().len()), (&json!(0), 0));
     // A lease that is over hinders nobody.
     let over = json!({
         "pk": "123456789012#us-east-1#rotation-checker", "sk": "lease", "owner": "another", "attempt": "its own",
@@ -239,7 +246,7 @@ async fn nothing_is_resolved_that_was_not_seen() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_gone_after_an_event_about_it_resolves_its_findings_and_is_no_news() {
+async fn a_key_that_is_gone_after_an_event_about_it_resolves_its_findings_and_is_told_once() {
     let (fleet, function) = start(fleet_of(json!([off(0), good(1)])), &[]);
     ok(function.invoke(&scheduled("daily")).await);
     fleet.replace(describe(fleet_of(json!([good(1)])))).unwrap();
@@ -325,7 +332,7 @@ async fn an_item_that_makes_no_sense_is_named_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn while_nobody_has_confirmed_a_subscription_news_waits_and_is_told_to_the_first_who_does() {
+async fn while_nobody_has_confirmed_a_subscription_alerts_wait_for_the_first_who_does() {
     let fleet_with = |confirmed: u32, keys: Value| {
         let mut fleet = fleet_of(keys);
         fleet["subscriptions_confirmed"] = json!(confirmed);
@@ -416,4 +423,19 @@ async fn only_a_daily_run_writes_the_metrics_of_a_daily_run() {
             directive["Metrics"].as_array().unwrap().iter().map(|it| it["Name"].as_str().unwrap()).collect();
         assert_eq!(names == effort, lines == 1, "{event}: {names:?}");
     }
+}
+
+#[tokio::test]
+async fn events_about_keys_that_could_not_be_judged_for_a_reason_that_passes_come_again() {
+    let transition = key(1, json!({"key_state": "Updating"}));
+    let throttled = key(2, json!({"faults": {"GetKeyRotationStatus": "server_error"}}));
+    let denied = key(3, json!({"faults": {"GetKeyRotationStatus": "denied"}}));
+    let (_fleet, function) = start(fleet_of(json!([off(0), transition, throttled, denied])), &[]);
+    let message = |n: u32| {
+        let body = json!({"detail": {"keys": [id(n)]}}).to_string();
+        json!({"messageId": format!("m{n}"), "eventSource": "aws:sqs", "body": body})
+    };
+    let event = json!({"Records": [message(0), message(1), message(2), message(3), message(4)]});
+    let response = ok(function.invoke(&event).await);
+    assert_eq!(response["batchItemFailures"], json!([{"itemIdentifier": "m1"}, {"itemIdentifier": "m2"}]));
 }

@@ -97,7 +97,8 @@ impl Calls {
             self.counts.sent.fetch_add(1, Ordering::Relaxed);
             let result = attempt().await;
             if let Err(failure) = &result {
-                if failure.cause == Cause::Throttled {
+                // A key store's proxy that cannot keep up is no quota of KMS's.
+                if failure.cause == Cause::Throttled && !is_of_key_store(operation, failure.code.as_deref()) {
                     self.counts.throttled.fetch_add(1, Ordering::Relaxed);
                 }
                 tracing::debug!(
@@ -133,8 +134,8 @@ fn may_be_repeated(operation: Operation, failure: &Failure, tries: usize) -> boo
     let repeat = operation.repeat();
     match failure.cause {
         // AWS has refused it: nothing has happened.
-        Cause::Throttled => true,
-        Cause::Timeout | Cause::ServiceError => repeat == Repeat::Always && tries < TRIES,
+        Cause::Throttled if !is_of_key_store(operation, failure.code.as_deref()) => true,
+        Cause::Throttled | Cause::Timeout | Cause::ServiceError => repeat == Repeat::Always && tries < TRIES,
         // An answer that cannot be read may have been cut off on the way.
         Cause::Unexpected => {
             let may_pass = failure.code.is_none() || is_of_key_store(operation, failure.code.as_deref());

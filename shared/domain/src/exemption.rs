@@ -122,7 +122,7 @@ mod tests {
 
     const GOOD: &str = "until=2026-12-01 owner=ana@example.com reason=moves to a new key in Q1";
 
-    fn standing(text: &str, severity: Severity, now: &str) -> ExemptionStatus {
+    fn status(text: &str, severity: Severity, now: &str) -> ExemptionStatus {
         ExemptionStatus::of(text, severity, now.parse().unwrap())
     }
 
@@ -134,21 +134,21 @@ mod tests {
             ("2026-12-01T23:59:59.999Z", ExemptionState::InEffect),
             ("2026-12-02T00:00:00Z", ExemptionState::Expired),
         ] {
-            assert_eq!(standing(GOOD, Severity::High, now).state, state, "{now}");
+            assert_eq!(status(GOOD, Severity::High, now).state, state, "{now}");
         }
-        let standing = standing(GOOD, Severity::High, "2026-11-23T06:00:00Z");
-        let exemption = standing.exemption.unwrap();
+        let status = status(GOOD, Severity::High, "2026-11-23T06:00:00Z");
+        let exemption = status.exemption.unwrap();
         assert_eq!(
             (exemption.owner.as_str(), exemption.reason.as_str()),
             ("ana@example.com", "moves to a new key in Q1")
         );
-        assert_eq!(standing.detail, "exempt until 2026-12-01 by ana@example.com: moves to a new key in Q1");
+        assert_eq!(status.detail, "exempt until 2026-12-01 by ana@example.com: moves to a new key in Q1");
     }
 
     #[test]
     fn fields_stand_in_any_order_and_owners_may_have_two_names() {
-        let standing = standing("reason=old  app owner=Ana B until=2026-12-01", Severity::Low, "2026-11-23T06:00:00Z");
-        let exemption = standing.exemption.unwrap();
+        let status = status("reason=old  app owner=Ana B until=2026-12-01", Severity::Low, "2026-11-23T06:00:00Z");
+        let exemption = status.exemption.unwrap();
         assert_eq!((exemption.owner.as_str(), exemption.reason.as_str()), ("Ana B", "old app"));
     }
 
@@ -162,7 +162,7 @@ mod tests {
             ("2026-11-22", Severity::Critical, ExemptionState::Expired),
         ] {
             let text = format!("until={until} owner=a reason=b");
-            assert_eq!(standing(&text, severity, "2026-11-23T06:00:00Z").state, state, "{until} {severity:?}");
+            assert_eq!(status(&text, severity, "2026-11-23T06:00:00Z").state, state, "{until} {severity:?}");
         }
     }
 
@@ -181,9 +181,9 @@ mod tests {
             ("for ever owner=a reason=b", "`for` stands before"),
             ("until=2026-12-01 until=2027-12-01 owner=a reason=b", "`until=` stands there twice"),
         ] {
-            let standing = standing(text, Severity::Low, "2026-11-23T06:00:00Z");
-            assert_eq!((standing.state, standing.exemption), (ExemptionState::Malformed, None), "{text}");
-            assert!(standing.detail.contains(problem), "{text}: {}", standing.detail);
+            let status = status(text, Severity::Low, "2026-11-23T06:00:00Z");
+            assert_eq!((status.state, status.exemption), (ExemptionState::Malformed, None), "{text}");
+            assert!(status.detail.contains(problem), "{text}: {}", status.detail);
         }
     }
 }

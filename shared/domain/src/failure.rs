@@ -75,7 +75,12 @@ impl fmt::Display for Failure {
 impl From<&Failure> for Verdict {
     fn from(failure: &Failure) -> Self {
         let Failure { service, operation, .. } = failure;
+        let in_key_store = failure.code.as_deref() == Some("KMSInvalidStateException");
         let remediation = match failure.cause {
+            Cause::Throttled | Cause::Timeout if in_key_store => {
+                "Look at the proxy of the external key store, or at the CloudHSM cluster: the message says what AWS KMS met."
+                    .to_owned()
+            }
             Cause::AccessDenied => format!(
                 "Allow the function's role {service}:{operation} on this key: let the key policy delegate to IAM, or name the \
                  role in it, and look for an explicit deny."

@@ -50,7 +50,7 @@ pub struct Finding {
     pub detail: String,
     /// What the verdict rests on.
     pub evidence: Evidence,
-    /// What to do.
+    /// Remediation, in words.
     pub remediation: String,
     /// Controls of public standards that ask for the same.
     pub references: &'static [&'static str],

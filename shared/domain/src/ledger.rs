@@ -194,13 +194,18 @@ impl Record {
         self.history.drain(..self.history.len().saturating_sub(MAX_HISTORY));
     }
 
+    /// Does it say that the key will be deleted, or that it was?
+    fn is_of_deletion(&self) -> bool {
+        self.control == PENDING_DELETION && self.compliance == Compliance::NonCompliant
+    }
+
     /// Was the team told that the key was deleted?
     fn is_told_as_deleted(&self) -> bool {
         self.last_notified.as_ref().is_some_and(|last| last.change == Change::Deleted)
     }
 
     fn is_exempt(&self) -> bool {
-        self.exemption.as_ref().is_some_and(|note| note.state == ExemptionState::InEffect)
+        self.exemption.as_ref().is_some_and(|record| record.state == ExemptionState::InEffect)
     }
 
     /// Is an unchanged finding due to be told again? Days are counted by the calendar, so that a daily run that starts some
@@ -308,8 +313,18 @@ impl Sightings {
         self.gone.contains(&record.key_arn)
             || match seen {
                 Some(seen) => seen.compliance == Compliance::InsufficientData && seen.reason == NOT_FOUND,
-                None => self.is_of_every_key && !self.excluded.contains_key(&record.key_arn),
+                None => self.is_of_every_key && self.of_key(&record.key_arn).next().is_none(),
             }
+    }
+
+    /// Was the key looked at, so that something is known of it?
+    fn judged(&self, key_arn: &str) -> bool {
+        self.of_key(key_arn).any(|seen| seen.compliance != Compliance::InsufficientData)
+    }
+
+    fn of_key(&self, key_arn: &str) -> impl Iterator<Item = &SeenVerdict> {
+        let from = self.verdicts.range((key_arn.to_owned(), "")..);
+        from.take_while(move |((arn, _), _)| arn == key_arn).map(|(_, seen)| seen)
     }
 
     /// What follows for an open finding; `None` if nothing does.
@@ -370,7 +385,7 @@ pub struct FindingUpdate<'a> {
 pub struct Reconciliation<'a> {
     /// What to tell: the most severe first, then by key ARN and control.
     pub updates: Vec<FindingUpdate<'a>>,
-    /// Records that changed without news.
+    /// Records that changed and are not told.
     quiet: Vec<Record>,
     /// Records of findings that ended before the team was told of them, since they were exempt.
     ended: Vec<Record>,
@@ -392,6 +407,12 @@ impl Ledger {
         self.records.is_empty()
     }
 
+    /// ARNs of the keys that their tag excluded when it was last read.
+    pub fn excluded_keys(&self) -> BTreeSet<String> {
+        let exclusions = self.records.values().filter(|record| record.control == EXCLUSION.id);
+        exclusions.map(|record| record.key_arn.clone()).collect()
+    }
+
     /// ARNs of the keys with an open finding.
     pub fn keys(&self) -> BTreeSet<String> {
         self.records.values().map(|record| record.key_arn.clone()).collect()
@@ -402,7 +423,7 @@ impl Ledger {
         for finding in findings.iter_mut().filter(|finding| finding.compliance == Compliance::NonCompliant) {
             if finding.tag == Tag::NotRead {
                 let note = self.records.get(&finding.id()).and_then(|record| record.exemption.as_ref());
-                finding.tag = Tag::Read(note.map(|note| note.tag.clone()));
+                finding.tag = Tag::Read(note.map(|record| record.tag.clone()));
             }
             let status = exemption_status(finding, now);
             let in_effect = status.filter(|status| status.state == ExemptionState::InEffect);
@@ -421,13 +442,23 @@ impl Ledger {
     ) -> Reconciliation<'a> {
         let mut reconciliation = Reconciliation::default();
         // That a key which no longer exists is not found is no news.
-        let is_gone = |finding: &Finding| finding.reason == NOT_FOUND && sightings.gone.contains(&finding.key_arn);
-        for finding in findings.iter().filter(|finding| !finding.is_silent && !is_gone(finding)) {
+        let was_to_be_deleted: BTreeSet<&str> = self
+            .records
+            .values()
+            .filter(|record| record.is_of_deletion())
+            .map(|record| record.key_arn.as_str())
+            .collect();
+        let is_gone = |finding: &Finding| {
+            let key = finding.key_arn.as_str();
+            finding.reason == NOT_FOUND && (sightings.gone.contains(key) || was_to_be_deleted.contains(key))
+        };
+        let told: Vec<&Finding> = findings.iter().filter(|finding| !finding.is_silent && !is_gone(finding)).collect();
+        for finding in told {
             let record = self.records.remove(&finding.id());
             reconciliation.found(finding, record, now, reminder_interval_days);
         }
         self.take_deletions(sightings, controls, now, &mut reconciliation);
-        self.take_exclusions(sightings, now, &mut reconciliation);
+        self.take_exclusions(sightings, controls, now, &mut reconciliation);
         for record in self.records.into_values() {
             // A control that this version does not have may come back with the next one.
             if let Some(control) = controls.iter().find(|control| control.id == record.control) {
@@ -436,7 +467,9 @@ impl Ledger {
             }
         }
         reconciliation.updates.sort_by(|a, b| {
-            let order = |it: &FindingUpdate<'_>| std::cmp::Reverse(it.finding.severity);
+            // What was deleted comes first: nothing is worse, and there is always room for it.
+            let order =
+                |it: &FindingUpdate<'_>| (it.change != Some(Change::Deleted), std::cmp::Reverse(it.finding.severity));
             (order(a), &a.finding.key_arn, a.finding.control).cmp(&(order(b), &b.finding.key_arn, b.finding.control))
         });
         reconciliation
@@ -474,24 +507,27 @@ impl Ledger {
         }
     }
 
-    /// Takes out what is known of keys that their tag excludes, and tells of those that it is new of.
-    fn take_exclusions(&mut self, sightings: &Sightings, now: Timestamp, reconciliation: &mut Reconciliation<'_>) {
+    /// Takes out what is known of keys that their tag excludes, and tells of those that it is new of. One function is enough
+    /// to tell: the one whose control of deletion still watches them.
+    fn take_exclusions(
+        &mut self,
+        sightings: &Sightings,
+        controls: &[&'static Control],
+        now: Timestamp,
+        reconciliation: &mut Reconciliation<'_>,
+    ) {
+        if !controls.iter().any(|control| control.id == PENDING_DELETION) {
+            return;
+        }
         for key in sightings.excluded.values() {
             let id = (key.arn.clone(), EXCLUSION.id.to_owned(), Compliance::NotApplicable);
             let known = self.records.remove(&id);
             reconciliation.excluded(known, key, now);
         }
-        let is_exclusion = |record: &Record| record.control == EXCLUSION.id;
-        let was_seen = |record: &Record| {
-            sightings
-                .verdicts
-                .range((record.key_arn.clone(), "")..)
-                .next()
-                .is_some_and(|((arn, _), _)| arn == &record.key_arn)
+        let is_over = |record: &Record| {
+            record.control == EXCLUSION.id && (sightings.is_gone(record) || sightings.judged(&record.key_arn))
         };
-        let over = self
-            .records
-            .extract_if(.., |_, record| is_exclusion(record) && (sightings.is_gone(record) || was_seen(record)));
+        let over = self.records.extract_if(.., |_, record| is_over(record));
         reconciliation.ended.extend(over.map(|(_, record)| record));
     }
 }
@@ -551,7 +587,7 @@ impl<'a> Reconciliation<'a> {
             record.is_reminder_due(now, reminder_interval_days).then_some(Change::Reminder)
         };
         record.pending = change.filter(|change| *change != Change::Reminder);
-        let exemption = record.note_exemption(status, now);
+        let exemption = record.update_exemption(status, now);
         let changed = !known || record != before;
         if change.is_none() && exemption.is_none() {
             if changed {
@@ -592,8 +628,8 @@ impl<'a> Reconciliation<'a> {
             record.pending = Some(Change::Resolved);
             changed = true;
         }
-        let pending_note = record.exemption.as_ref().filter(|note| note.pending && record.pending.is_none());
-        let exemption = pending_note.map(|note| ExemptionStatus::of(&note.tag, record.severity, now));
+        let pending_notice = record.exemption.as_ref().filter(|it| it.pending && record.pending.is_none());
+        let exemption = pending_notice.map(|it| ExemptionStatus::of(&it.tag, record.severity, now));
         let change = record.pending;
         if change.is_none() && exemption.is_none() {
             return;
@@ -616,7 +652,8 @@ impl<'a> Reconciliation<'a> {
     fn deleted(&mut self, mut record: Record, sightings: &Sightings, control: &'static Control, now: Timestamp) {
         if record.is_told_as_deleted() && record.pending.is_none() {
             let told_at = record.last_notified.as_ref().map_or(now, |last| last.at);
-            if sightings.is_of_every_key && now.duration_since(told_at) >= LATE_EVENTS {
+            let is_event = sightings.gone_after_event.contains_key(&record.key_arn);
+            if !is_event && now.duration_since(told_at) >= LATE_EVENTS {
                 self.ended.push(record);
             }
             return;
@@ -627,10 +664,12 @@ impl<'a> Reconciliation<'a> {
             record.severity = Severity::Critical;
             record.log(HistoryEvent::Deleted, DELETED, now);
         }
+        let is_multi_region = record.key_id.starts_with("mrk-");
+        let remediation = if is_multi_region { format!("{RESTORE} {REPLICATE}") } else { RESTORE.to_owned() };
         let finding = Finding {
             reason: Cow::Borrowed("key_deleted"),
             detail: DELETED.to_owned(),
-            remediation: RESTORE.to_owned(),
+            remediation,
             ..record.finding(control)
         };
         self.updates.push(FindingUpdate {
@@ -690,8 +729,8 @@ impl<'a> Reconciliation<'a> {
         let (mut open, mut closed) = (Vec::new(), self.ended);
         for FindingUpdate { change, finding, mut record, .. } in self.updates {
             record.pending = None;
-            if let Some(note) = &mut record.exemption {
-                note.pending = false;
+            if let Some(exemption) = &mut record.exemption {
+                exemption.pending = false;
             }
             if let Some(change) = change {
                 let (severity, reason) = (finding.severity, finding.reason.clone().into_owned());
@@ -705,23 +744,23 @@ impl<'a> Reconciliation<'a> {
 
 impl Record {
     /// Takes note of how the exemption stands. Gives it back if the team has to hear of it.
-    fn note_exemption(&mut self, status: Option<ExemptionStatus>, now: Timestamp) -> Option<ExemptionStatus> {
+    fn update_exemption(&mut self, status: Option<ExemptionStatus>, now: Timestamp) -> Option<ExemptionStatus> {
         let before = self.exemption.take();
         let state = status.as_ref().map(|status| status.state);
-        let ended = before.as_ref().is_some_and(|note| note.state == ExemptionState::InEffect)
+        let ended = before.as_ref().is_some_and(|record| record.state == ExemptionState::InEffect)
             && state != Some(ExemptionState::InEffect);
         if ended {
             let why = status.as_ref().map_or("the tag is gone", |status| status.detail.as_str());
             self.log(HistoryEvent::ExemptionEnded, why, now);
         }
         let status = status?;
-        let same = before.as_ref().is_some_and(|note| note.tag == status.tag && note.state == status.state);
+        let same = before.as_ref().is_some_and(|record| record.tag == status.tag && record.state == status.state);
         if !same && !ended {
             let event =
                 if status.state == ExemptionState::InEffect { HistoryEvent::Exempt } else { HistoryEvent::NotExempt };
             self.log(event, &status.detail, now);
         }
-        let pending = !same || before.is_some_and(|note| note.pending);
+        let pending = !same || before.is_some_and(|record| record.pending);
         self.exemption = Some(ExemptionRecord { tag: status.tag.clone(), state: status.state, pending });
         pending.then_some(status)
     }
@@ -743,6 +782,9 @@ impl Record {
 const DELETED: &str = "KMS has deleted the key: what is encrypted under it alone is lost";
 const RESTORE: &str = "Restore what was encrypted under it from copies under another key, and point to a new key whatever still \
                        names this one.";
+
+const REPLICATE: &str =
+    "If a key of the same material stands in another Region, it still decrypts: replicate it from there.";
 
 impl Record {
     /// The record of a key that was deleted and that nothing was known of.

@@ -86,6 +86,14 @@ pub enum Named<'a> {
 pub const KEY_NAME_FORMS: &str = "a key ID, a key ARN, an alias (`alias/…`) or an alias ARN";
 
 impl KeyName {
+    /// Does it name the key of that ID and with those aliases, wherever that is?
+    pub fn is(&self, key_id: &str, aliases: &[String]) -> bool {
+        match &self.resource {
+            Resource::Id(id) => id == key_id,
+            Resource::Alias(alias) => aliases.contains(alias),
+        }
+    }
+
     /// Reads a name. `None` if it has none of the [`KEY_NAME_FORMS`]; whether such a key exists is for KMS to say.
     pub fn parse(name: &str) -> Option<Self> {
         if !name.starts_with("arn:") {

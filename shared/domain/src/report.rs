@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::control::{Control, Severity};
 use crate::finding::{Finding, KeyIdentity, Tag};
 use crate::location::Location;
+use crate::text::printable;
 use crate::verdict::{Compliance, Verdict};
 
 /// What one control said about one key.
@@ -181,8 +183,8 @@ impl Report {
                 compliance: verdict.compliance,
                 severity,
                 reason: Cow::Borrowed(verdict.reason),
-                detail: verdict.detail,
-                evidence: verdict.evidence,
+                detail: printable(&verdict.detail),
+                evidence: verdict.evidence.into_iter().map(|(name, value)| (name, printable_value(value))).collect(),
                 remediation: verdict.remediation,
                 references: control.references,
                 exempt: None,
@@ -198,7 +200,7 @@ impl Report {
     pub fn close(&mut self, aliases: &BTreeMap<String, Vec<String>>) {
         for finding in &mut self.findings {
             if let Some(of_key) = aliases.get(&finding.key_id) {
-                finding.aliases.clone_from(of_key);
+                finding.aliases = of_key.iter().map(|alias| printable(alias)).collect();
                 finding.aliases.sort_unstable();
             }
         }
@@ -223,6 +225,15 @@ impl Report {
         #[expect(clippy::cast_precision_loss, reason = "counts of evaluations are far below 2^52")]
         let percent = (total - unknown) as f64 * 100.0 / all as f64;
         percent
+    }
+}
+
+/// A fact of the evidence without what a terminal obeys.
+fn printable_value(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(printable(&text)),
+        Value::Array(values) => values.into_iter().map(printable_value).collect(),
+        other => other,
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Verdict {
     pub severity: Option<Severity>,
     /// What it rests on.
     pub evidence: Evidence,
-    /// What to do. Empty where nothing is to be done.
+    /// Remediation, in words. Empty where nothing is to be done.
     pub remediation: String,
     /// Which event it is about, where the case is one and not a state: another event is another finding.
     pub occurrence: Option<String>,

@@ -1,7 +1,11 @@
 //! The input of every function. What is not understood is refused before any call, and the error names the field.
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsEvent, SqsMessage};
+use domain::finding::Finding;
 use domain::location::{KEY_NAME_FORMS, KeyName};
+use domain::report::Report;
+use domain::text::printable;
+use domain::verdict::Compliance;
 use jiff::Timestamp;
 use monitor::run::Options;
 use serde_json::{Map, Value};
@@ -22,7 +26,8 @@ pub struct InvalidEvent {
 
 impl InvalidEvent {
     fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        // The sender's own text may stand in both.
+        Self { field: printable(&field.into()), problem: printable(&problem.into()) }
     }
 }
 
@@ -42,6 +47,8 @@ pub struct Request {
 pub struct Batch {
     /// Messages that go back to the queue.
     pub failures: Vec<BatchItemFailure>,
+    /// Messages that are run, with the keys that each names; `None` = all.
+    pub run: Vec<(String, Option<Vec<KeyName>>)>,
     /// Why those that are malformed are: message id and error.
     pub malformed: Vec<(String, InvalidEvent)>,
 }
@@ -88,8 +95,12 @@ impl Request {
                     batch.malformed.push((id, error));
                 }
                 Ok(asked) => match &mut options {
-                    None => options = Some(asked),
+                    None => {
+                        batch.run.push((id, asked.keys.clone()));
+                        options = Some(asked);
+                    }
                     Some(first) if same_run(first, &asked) => {
+                        batch.run.push((id, asked.keys.clone()));
                         first.keys = first.keys.take().zip(asked.keys).map(|(keys, more)| [keys, more].concat());
                     }
                     Some(_) => batch.failures.push(failure(&id)),
@@ -97,6 +108,32 @@ impl Request {
             }
         }
         Ok(Self { id: None, options, batch: Some(batch) })
+    }
+}
+
+impl Batch {
+    /// Takes back all messages that are run: nothing came of the run.
+    pub fn give_back_all(&mut self) {
+        self.failures.extend(self.run.drain(..).map(|(id, _)| failure(&id)));
+    }
+
+    /// Takes back the messages about keys that the run could not judge for a reason that passes: they come again sooner
+    /// than the next daily run.
+    pub fn give_back(&mut self, report: &Report) {
+        const MAY_PASS: [&str; 4] = ["key_in_transition", "service_error", "throttled", "timeout"];
+        if report.keys_not_reached > 0 {
+            return self.give_back_all();
+        }
+        let not_judged: Vec<&Finding> = report
+            .findings
+            .iter()
+            .filter(|it| it.compliance == Compliance::InsufficientData && MAY_PASS.contains(&it.reason.as_ref()))
+            .collect();
+        let is_about = |keys: &Option<Vec<KeyName>>| {
+            keys.iter().flatten().any(|name| not_judged.iter().any(|it| name.is(&it.key_id, &it.aliases)))
+        };
+        let back = self.run.extract_if(.., |(_, keys)| is_about(keys));
+        self.failures.extend(back.map(|(id, _)| failure(&id)));
     }
 }
 

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use monitor::check::{AnyCheck, Check};
 use monitor::deadlines::Deadlines;
+use monitor::error::RunError;
 use monitor::run::{Options, Run, RunOutcome};
 use monitor::settings::{Environment, EvaluationSettings, HomeSettings, InvalidConfiguration, Setting, Text};
 use monitor::target::{Home, Target};
@@ -108,16 +109,31 @@ impl<C: Check> Handler<C> {
     /// The event is not understood, or the run failed as a whole.
     pub async fn answer(&self, event: LambdaEvent<Value>, now: Timestamp) -> Result<Response, HandlerError> {
         let start = monotonic();
-        let request = Request::parse(event.payload, C::TAKES_AS_OF)?;
+        let mut request = Request::parse(event.payload, C::TAKES_AS_OF)?;
         for (message_id, error) in request.batch.iter().flat_map(|batch| &batch.malformed) {
             tracing::error!(message_id, %error, "a message of the batch is malformed");
         }
         let target = Target { location: self.location(&event.context), config: self.config.clone() };
-        let (report, alerts) = if let Some(options) = &request.options {
-            self.run(&request, options, &target, &event.context, now, start).await?
-        } else {
+        let nothing = || {
             let report = Report::new(C::FUNCTION, &target.location, now, &self.check.controls(), None);
             (report, AlertCounts::default())
+        };
+        let (report, alerts) = if let Some(options) = &request.options {
+            match (self.run(&request, options, &target, &event.context, now, start).await, &mut request.batch) {
+                (Ok(outcome), Some(batch)) => {
+                    batch.give_back(&outcome.0);
+                    outcome
+                }
+                // Nothing is wrong: a daily run takes longer than the events can wait here. They wait in the queue.
+                (Err(HandlerError::Run(error @ RunError::LedgerBusy { .. })), Some(batch)) => {
+                    tracing::warn!(%error, "the events go back to the queue");
+                    batch.give_back_all();
+                    nothing()
+                }
+                (outcome, _) => outcome?,
+            }
+        } else {
+            nothing()
         };
         Ok(Response {
             run: outputs::response::Response::new(report, alerts),

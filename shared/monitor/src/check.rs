@@ -102,6 +102,11 @@ impl<'a> KeyTags<'a> {
         Self { kms, key_id, tags: OnceCell::new() }
     }
 
+    /// Did anybody need them yet?
+    pub fn is_read(&self) -> bool {
+        self.tags.initialized()
+    }
+
     /// The tags.
     ///
     /// # Errors

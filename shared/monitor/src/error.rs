@@ -22,6 +22,12 @@ pub enum RunError {
         /// What DynamoDB or the transport said.
         cause: String,
     },
+    /// Another run holds the findings ledger for longer than this one can wait. Nothing is wrong with it.
+    #[error("the findings ledger {table} is out of reach: another run is at work and did not end in time")]
+    LedgerBusy {
+        /// Table that holds the ledger.
+        table: String,
+    },
 }
 
 impl RunError {
@@ -30,7 +36,7 @@ impl RunError {
         match self {
             Self::ListKeysFailed(_) => "ListKeysFailed",
             Self::AlertNotDelivered { .. } => "AlertNotDelivered",
-            Self::LedgerUnavailable { .. } => "LedgerUnavailable",
+            Self::LedgerUnavailable { .. } | Self::LedgerBusy { .. } => "LedgerUnavailable",
         }
     }
 }

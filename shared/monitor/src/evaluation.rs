@@ -9,7 +9,7 @@ use domain::exemption::TAG_PREFIX;
 use domain::failure::Cause;
 use domain::failure::Failure;
 use domain::finding::KeyIdentity;
-use domain::key::{EXCLUDE_TAG, Key, is_excluded};
+use domain::key::{EXCLUDE_TAG, Key, KeyManager, is_excluded};
 use domain::ledger::Sightings;
 use domain::location::KeyName;
 use domain::report::{EvaluationLines, Report};
@@ -55,6 +55,8 @@ pub struct Request<'a> {
     pub verbose: bool,
     /// ARNs of keys with an open finding.
     pub known: BTreeSet<String>,
+    /// ARNs of keys that their tag excluded when it was last read.
+    pub excluded: BTreeSet<String>,
 }
 
 /// What came of an evaluation.
@@ -231,7 +233,6 @@ impl Checks<'_> {
         let mut finished = self.finish(&provisional, run.deadlines.evaluated).await;
         for (place, Provisional { check, key, source, verdicts, tags }) in provisional.into_iter().enumerate() {
             let (verdicts, tags) = finished.remove(&place).unwrap_or((verdicts, tags));
-            tags_failed.note(&tags);
             let sighting = Sighting::of(&source, &verdicts, self.request.is_of_key_events);
             if let Some(evaluated) = evaluated.get_mut(check) {
                 evaluated.take(&key, &sighting, verdicts, &tags);
@@ -263,11 +264,11 @@ impl Checks<'_> {
                 Err(failure) => self.all_say(&Verdict::from(&failure)),
                 Ok(facts) => {
                     key.arn.clone_from(&facts.arn);
-                    if let Some(verdict) = settled_by_description(&facts) {
-                        self.all_say(&verdict)
-                    } else if self.settings.allow_exclusion_by_tag && tags.get().await.is_ok_and(is_excluded) {
-                        is_excluded_by_tag = true;
+                    is_excluded_by_tag = self.is_excluded(&facts, &tags).await;
+                    if is_excluded_by_tag {
                         self.all_exclude(&facts)
+                    } else if let Some(verdict) = settled_by_description(&facts) {
+                        self.all_say(&verdict)
                     } else {
                         let now = self.request.judged_at;
                         join_all(self.begun.iter().map(|check| check.evaluate(self.kms, &facts, &tags, now))).await
@@ -277,6 +278,14 @@ impl Checks<'_> {
         };
         let tags = exempting_tags(&tags, outcomes.iter().flat_map(Outcome::verdicts)).await;
         EvaluatedKey { key, source, outcomes, tags, is_excluded_by_tag }
+    }
+
+    /// Does its tag exclude the key? A tag that cannot be read stands as it was last read.
+    async fn is_excluded(&self, key: &Key, tags: &KeyTags<'_>) -> bool {
+        if !self.settings.allow_exclusion_by_tag || key.manager != Some(KeyManager::Customer) {
+            return false;
+        }
+        tags.get().await.map_or_else(|_| self.request.excluded.contains(&key.arn), is_excluded)
     }
 
     fn is_gone_after_event(&self, source: &Source, failure: &Failure) -> bool {
@@ -322,7 +331,9 @@ impl Checks<'_> {
 
 /// The values of the tags that exempt a key, if it has a finding.
 async fn exempting_tags(tags: &KeyTags<'_>, verdicts: impl IntoIterator<Item = &Verdict>) -> ExemptingTags {
-    if !verdicts.into_iter().any(|verdict| verdict.compliance == Compliance::NonCompliant) {
+    let has_finding = verdicts.into_iter().any(|verdict| verdict.compliance == Compliance::NonCompliant);
+    // What was read once is kept: a finding may come at the end.
+    if !has_finding && !tags.is_read() {
         return None;
     }
     let exempting =

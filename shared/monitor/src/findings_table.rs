@@ -146,7 +146,7 @@ impl<'a> FindingsTable<'a> {
         match timeout_at(patience, take).await {
             Ok(taken) => taken.map(|()| lease),
             Err(_) if waited.is_zero() => Err(self.out_of_time()),
-            Err(_) => Err(self.unavailable("another run is at work and did not end in time")),
+            Err(_) => Err(RunError::LedgerBusy { table: self.name.to_owned() }),
         }
     }
 
@@ -181,7 +181,7 @@ impl<'a> FindingsTable<'a> {
         match timeout_at(until, delete).await {
             Ok(Ok(_)) => {}
             Ok(Err(failure)) if is_refused(&failure) => {
-                tracing::warn!("another attempt at the event took the lease over");
+                tracing::warn!("the lease is no longer this run's");
             }
             Ok(Err(failure)) => tracing::warn!(error = error_summary(&failure), "the lease stays until its end"),
             Err(_) => tracing::warn!("time ran short: the lease stays until its end"),

@@ -7,7 +7,7 @@
 //!
 //! - [`evaluation`] judges the keys of a [`Target`](target::Target) by any number of [`Check`](check::Check)s and touches
 //!   nothing.
-//! - [`notification`] tells the team what changed, by the table and the topic of a [`Home`](target::Home).
+//! - `notification` tells the team what changed, by the table and the topic of a [`Home`](target::Home).
 //! - [`run`] is one run of a function: the lease, both of them, and the lease given back.
 
 pub mod check;
@@ -16,7 +16,7 @@ pub mod error;
 pub mod evaluation;
 mod findings_table;
 pub mod inventory;
-pub mod notification;
+mod notification;
 pub mod run;
 pub mod settings;
 mod sns;

@@ -119,6 +119,7 @@ impl Run<'_> {
             judged_at,
             verbose: options.verbose,
             known: ledger.keys(),
+            excluded: ledger.excluded_keys(),
         };
         let monitor = Monitor { settings: self.settings, checks: &[self.check] };
         let Evaluation { checks, kms_calls, kms_throttles } =

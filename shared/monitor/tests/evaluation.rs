@@ -26,8 +26,15 @@ async fn evaluate(fleet: &Fleet, checks: &[&dyn AnyCheck], time: Duration) -> Ev
     let config = config_for(fleet, aws::config::sdk_config().load().await);
     let target = Target { location: location(fleet), config };
     let now = "2026-11-23T06:00:00Z".parse().unwrap();
-    let request =
-        Request { keys: None, is_of_key_events: false, now, judged_at: now, verbose: true, known: BTreeSet::new() };
+    let request = Request {
+        keys: None,
+        is_of_key_events: false,
+        now,
+        judged_at: now,
+        verbose: true,
+        known: BTreeSet::new(),
+        excluded: BTreeSet::new(),
+    };
     #[expect(clippy::disallowed_methods, reason = "the run has time from now on")]
     let deadlines = Deadlines::new(tokio::time::Instant::now(), time);
     Monitor { settings: &settings, checks }.evaluate(&target, &request, &deadlines).await.unwrap()

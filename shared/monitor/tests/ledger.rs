@@ -93,7 +93,7 @@ impl Team {
         for message in self.fleet.published() {
             let message: Value = serde_json::from_str(&message.message).unwrap();
             let default: Value = serde_json::from_str(message["default"].as_str().unwrap()).unwrap();
-            for list in ["new", "worsened", "resolved", "reminder", "exemptions"] {
+            for list in ["new", "worsened", "resolved", "deleted", "reminder", "exemptions"] {
                 for it in default[list].as_array().unwrap() {
                     let (control, key) = (it["control"].as_str().unwrap(), it["key_id"].as_str().unwrap());
                     let what = it["state"].as_str().unwrap_or(list);

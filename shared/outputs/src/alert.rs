@@ -57,6 +57,20 @@ fn severity(updates: &[FindingUpdate<'_>]) -> Option<Severity> {
     worst(&is_open).or_else(|| worst(&|update| update.change.is_none())).or_else(|| worst(&|_| true))
 }
 
+/// The reason of a resolution that is none: nobody looks at the key any more.
+const EXCLUDED: &str = "excluded";
+
+/// Did the finding end only because nobody looks at its key any more?
+pub(crate) fn is_unwatched(update: &FindingUpdate<'_>) -> bool {
+    update.resolution.as_ref().is_some_and(|resolution| resolution.reason == EXCLUDED)
+}
+
+/// How many keys were deleted, if any were.
+fn deleted(updates: &[FindingUpdate<'_>]) -> Option<String> {
+    let deleted = of_change(updates, Change::Deleted).count();
+    (deleted > 0).then(|| counted(deleted, "deleted key"))
+}
+
 pub(crate) fn of_change<'n, 'f>(
     updates: &'n [FindingUpdate<'f>],
     change: Change,
@@ -66,16 +80,13 @@ pub(crate) fn of_change<'n, 'f>(
 
 /// How many changes there are of each kind, without those that there are none of; and how many exemptions are told.
 fn counts(updates: &[FindingUpdate<'_>]) -> (Vec<(usize, &'static str)>, usize) {
-    let changes = [
-        (Change::Deleted, "deleted"),
-        (Change::New, "new"),
-        (Change::Worsened, "worsened"),
-        (Change::Reminder, "still open"),
-        (Change::Resolved, "resolved"),
-    ];
+    let changes = [(Change::New, "new"), (Change::Worsened, "worsened"), (Change::Reminder, "still open")];
     let counts = changes.map(|(change, word)| (of_change(updates, change).count(), word));
+    let unwatched = updates.iter().filter(|update| is_unwatched(update)).count();
+    let resolved = of_change(updates, Change::Resolved).count() - unwatched;
+    let ended = [(resolved, "resolved"), (unwatched, "no longer watched")];
     let exemptions = updates.iter().filter(|update| update.exemption.is_some()).count();
-    (counts.into_iter().filter(|(count, _)| *count > 0).collect(), exemptions)
+    (counts.into_iter().chain(ended).filter(|(count, _)| *count > 0).collect(), exemptions)
 }
 
 fn listed(counts: &[(usize, &str)]) -> String {
@@ -88,7 +99,8 @@ pub(crate) fn summary(updates: &[FindingUpdate<'_>], finding: &str) -> String {
     let plural = if matches!(counts.as_slice(), [(1, _)]) { "" } else { "s" };
     let changes = (!counts.is_empty()).then(|| format!("{} {finding}{plural}", listed(&counts)));
     let exemptions = (exemptions > 0).then(|| counted(exemptions, "exemption notice"));
-    changes.into_iter().chain(exemptions).collect::<Vec<_>>().join(", ")
+    let deleted = deleted(updates);
+    deleted.into_iter().chain(changes).chain(exemptions).collect::<Vec<_>>().join(", ")
 }
 
 /// As many words as fit.
@@ -97,7 +109,8 @@ fn subject(severity: Severity, report: &Report, updates: &[FindingUpdate<'_>]) -
     let short = || {
         let (mut counts, exemptions) = counts(updates);
         counts.extend((exemptions > 0).then_some((exemptions, "exempt")));
-        listed(&counts).replace("still ", "")
+        let counts = listed(&counts).replace("still ", "").replace("no longer watched", "unwatched");
+        deleted(updates).into_iter().chain(Some(counts).filter(|it| !it.is_empty())).collect::<Vec<_>>().join(", ")
     };
     let forms: [&dyn Fn() -> String; 3] =
         [&|| summary(updates, "KMS finding"), &short, &|| counted(updates.len(), "KMS finding")];
@@ -106,7 +119,8 @@ fn subject(severity: Severity, report: &Report, updates: &[FindingUpdate<'_>]) -
         let severity = severity.as_str();
         if all_resolved {
             let findings = counted(updates.len(), "KMS finding");
-            return format!("Resolved: {findings}, worst {severity} - {function} {account_id} {region}");
+            let heading = if updates.iter().all(is_unwatched) { "No longer watched" } else { "Resolved" };
+            return format!("{heading}: {findings}, worst {severity} - {function} {account_id} {region}");
         }
         format!("{severity}: {what} - {function} {account_id} {region}")
     };
@@ -508,6 +522,9 @@ Resolved:
         let (_, section) = alert.email.split_once("\nNo longer watched:\n").unwrap();
         assert!(section.contains(": rotation-enabled, open since 2026-11-16: EXCLUDED_KEYS names this key"));
         assert!(!alert.email.contains("\nResolved:"));
+        let subject = "No longer watched: 1 KMS finding, worst MEDIUM - rotation-checker 123456789012 us-east-1";
+        assert_eq!(alert.subject, subject);
+        assert!(alert.email.starts_with("1 no longer watched finding on 1 KMS key"), "{}", alert.email);
         let default: Value = serde_json::from_str(&alert.default).unwrap();
         assert_eq!(default["resolved"][0]["resolution"]["reason"], "excluded");
     }
@@ -540,7 +557,7 @@ Resolved:
             Ledger::default().reconcile(&report.findings, &sightings, &controls, report.evaluated_at, 7);
         let alert = Alert::of(&report, &reconciliation.updates).unwrap();
         assert_eq!(alert.severity, Severity::Critical);
-        assert_eq!(alert.subject, "CRITICAL: 1 deleted KMS finding - rotation-checker 123456789012 us-east-1");
+        assert_eq!(alert.subject, "CRITICAL: 1 deleted key - rotation-checker 123456789012 us-east-1");
         let (_, section) = alert.email.split_once("\n\nDeleted keys:\n").unwrap();
         let expected = format!(
             "  {}\n  CRITICAL  KMS has deleted the key: what is encrypted under it alone is lost\n    Remediation: ",

@@ -14,7 +14,7 @@ use domain::text::{printable, unlinked};
 use domain::verdict::{Compliance, date};
 use jiff::Timestamp;
 
-use crate::alert::{counted, escaped_len, of_change, summary};
+use crate::alert::{counted, escaped_len, is_unwatched, of_change, summary};
 
 /// Most findings that the message tells in full, and most lines of each list after them.
 const MAX_IN_FULL: usize = 50;
@@ -24,9 +24,6 @@ const MAX_NAMED_KEYS: usize = 10;
 
 /// Most bytes of the text, as it stands in the message.
 const MAX_EMAIL_BYTES: usize = 100_000;
-
-/// The reason of a resolution that is none: nobody looks at the key any more.
-const EXCLUDED: &str = "excluded";
 
 /// The text, as long as it may be.
 pub(crate) fn text(report: &Report, updates: &[FindingUpdate<'_>]) -> String {
@@ -61,14 +58,32 @@ impl Entry<'_> {
 }
 
 /// What makes findings of several keys one entry. What is not known is one by its cause, whatever the control.
-type Sameness<'a> = (Compliance, Option<Change>, Option<Severity>, &'a str, &'a str, &'a str);
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Sameness<'a> {
+    compliance: Compliance,
+    change: Option<Change>,
+    severity: Severity,
+    was: Option<(Severity, &'a str)>,
+    /// Day since which it is open, of a reminder.
+    since: Option<String>,
+    /// Control, or reason of what is not known.
+    what: &'a str,
+    detail: &'a str,
+    remediation: &'a str,
+}
 
 fn sameness<'a>(update: &'a FindingUpdate<'_>) -> Sameness<'a> {
-    let Finding { compliance, control, detail, remediation, reason, .. } = &*update.finding;
-    let was = update.was.as_ref().map(|(severity, _)| *severity);
-    match compliance {
-        Compliance::NonCompliant => (*compliance, update.change, was, control, detail, remediation),
-        _ => (*compliance, update.change, None, reason, detail, ""),
+    let Finding { compliance, control, detail, remediation, reason, severity, .. } = &*update.finding;
+    let is_known = *compliance == Compliance::NonCompliant;
+    Sameness {
+        compliance: *compliance,
+        change: update.change,
+        severity: *severity,
+        was: update.was.as_ref().map(|(severity, reason)| (*severity, reason.as_str())),
+        since: (update.change == Some(Change::Reminder)).then(|| date(update.first_seen)),
+        what: if is_known { control } else { reason },
+        detail,
+        remediation: if is_known { remediation } else { "" },
     }
 }
 
@@ -123,10 +138,6 @@ fn with_at_most(report: &Report, updates: &[FindingUpdate<'_>], entries: &[Entry
     tell_ended(&mut text, "No longer watched", &unwatched, max);
     tell_ended(&mut text, "Resolved", &resolved, max);
     text
-}
-
-fn is_unwatched(update: &FindingUpdate<'_>) -> bool {
-    update.resolution.as_ref().is_some_and(|resolution| resolution.reason == EXCLUDED)
 }
 
 fn opening(report: &Report, updates: &[FindingUpdate<'_>]) -> String {

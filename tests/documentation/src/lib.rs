@@ -42,12 +42,13 @@ fn functions() -> [Function; 4] {
 }
 
 /// The pages, with their paths from the root of the project.
-pub fn pages() -> [(&'static str, String); 4] {
+pub fn pages() -> [(&'static str, String); 5] {
     [
         ("docs/controls.md", controls_page()),
         ("docs/controls.json", pretty(&controls_json())),
         ("docs/settings.md", settings_page()),
         ("tests/calls.json", pretty(&calls_json())),
+        ("tests/settings.json", pretty(&settings_json())),
     ]
 }
 
@@ -109,7 +110,7 @@ fn settings_page() -> String {
          is missing or does not parse fails every invocation as `InvalidConfiguration`, and nothing is called. An empty \
          variable counts as not set.\n\n## All functions\n\n"
     );
-    table(&mut page, &[EvaluationSettings::ALL, HomeSettings::ALL, lambda::SETTINGS].concat());
+    table(&mut page, &all_functions());
     page.push_str(
         "\nBeside them Lambda's own `AWS_LAMBDA_LOG_LEVEL` and `AWS_LAMBDA_LOG_FORMAT`, and what the AWS SDK reads, \
          `AWS_ENDPOINT_URL` for example.\n",
@@ -119,6 +120,18 @@ fn settings_page() -> String {
         table(&mut page, function.settings);
     }
     page
+}
+
+/// The default of each setting.
+fn settings_json() -> Value {
+    let of_functions = functions().into_iter().flat_map(|function| function.settings.iter().copied());
+    let settings = all_functions().into_iter().chain(of_functions);
+    settings.map(|setting| (setting.name().to_owned(), json!(setting.default()))).collect()
+}
+
+/// The settings that all functions have.
+fn all_functions() -> Vec<&'static dyn Setting> {
+    [EvaluationSettings::ALL, HomeSettings::ALL, lambda::SETTINGS].concat()
 }
 
 fn table(page: &mut String, settings: &[&dyn Setting]) {

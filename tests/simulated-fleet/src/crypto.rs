@@ -28,7 +28,7 @@ use crate::model::Key;
 use crate::operation::Operation;
 
 const RSA_BITS: usize = 2048;
-const MOST_BYTES: usize = 4_096;
+const MAX_BYTES: usize = 4_096;
 
 /// The members of all requests; each operation reads its own.
 #[derive(Debug, Default, Deserialize)]
@@ -103,7 +103,7 @@ pub(crate) fn answer(operation: Operation, body: &[u8], key: &Key<'_>) -> Result
             return Err(validation("The fleet takes messages, and digests for ED25519_PH_SHA_512 only"));
         }
     }
-    if request.plaintext.0.len().max(request.message.0.len()) > MOST_BYTES {
+    if request.plaintext.0.len().max(request.message.0.len()) > MAX_BYTES {
         return Err(validation("Member must have length less than or equal to 4096"));
     }
     let (id, arn) = (key.id(), key.arn());

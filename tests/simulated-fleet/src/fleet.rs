@@ -60,7 +60,7 @@ impl Fleet {
             secrets: Mutex::default(),
             published: Mutex::default(),
             tables: Mutex::new(tables),
-            stop: CrashPoint::default(),
+            crash_point: CrashPoint::default(),
             requests: AtomicU64::new(0),
         });
         let router = Router::new().fallback(handle).with_state(Arc::clone(&state));
@@ -176,23 +176,23 @@ impl Fleet {
     /// How many calls that change something (`PutItem`, `DeleteItem`, `BatchWriteItem`, `Publish`) have arrived since the
     /// fleet is served, or since the last [`stop_at`](Self::stop_at) or [`resume`](Self::resume). Each attempt counts.
     pub fn mutations(&self) -> u64 {
-        self.state.stop.mutations()
+        self.state.crash_point.mutations()
     }
 
     /// Lets the caller crash: of the calls that change something, counted from now on and from 1, the `n`-th is never
     /// answered, and those after it are neither applied nor answered.
     pub fn stop_at(&self, n: u64, when: When) {
-        self.state.stop.set(Some((n, when)));
+        self.state.crash_point.set(Some((n, when)));
     }
 
     /// Resolves when that call has arrived, and with [`When::After`] when it has been applied. It works in any runtime.
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.state.stop.stopped()
+        self.state.crash_point.stopped()
     }
 
     /// Answers all calls again and counts from 0. Calls that were left unanswered stay so.
     pub fn resume(&self) {
-        self.state.stop.set(None);
+        self.state.crash_point.set(None);
     }
 }
 
@@ -205,7 +205,7 @@ struct FleetState {
     secrets: Mutex<BTreeSet<String>>,
     published: Mutex<Vec<Published>>,
     tables: Mutex<Tables>,
-    stop: CrashPoint,
+    crash_point: CrashPoint,
     requests: AtomicU64,
 }
 
@@ -430,9 +430,9 @@ async fn suffer<T: Into<Bytes>>(
 ) -> Response {
     let service = operation.service();
     let kind = fault.map(|fault| fault.kind);
-    let stop = if operation.mutates() { state.stop.arrive() } else { None };
+    let stop = if operation.mutates() { state.crash_point.arrive() } else { None };
     if stop == Some(When::Before) {
-        match state.stop.leave_unanswered().await {}
+        match state.crash_point.leave_unanswered().await {}
     }
     if kind == Some(FaultKind::Hang) {
         match future::pending::<Infallible>().await {}
@@ -447,7 +447,7 @@ async fn suffer<T: Into<Bytes>>(
     }
     let answer = answer().map(Into::into);
     if stop == Some(When::After) {
-        match state.stop.leave_unanswered().await {}
+        match state.crash_point.leave_unanswered().await {}
     }
     match kind {
         Some(FaultKind::Garbled) => respond(state, service, Ok("%$&! not an answer".into()), &Delivery::Whole),

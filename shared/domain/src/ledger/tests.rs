@@ -123,7 +123,7 @@ fn run(table: &mut Table, day: &Day<'_>, mut steps: usize) -> DayOutcome {
         for news in &reconciliation.updates {
             let key = news.finding.key_id.parse().unwrap();
             told.heard.extend(news.change.map(|change| (change, key, news.finding.compliance)));
-            told.exemptions.extend(news.exemption.iter().map(|standing| (key, standing.state)));
+            told.exemptions.extend(news.exemption.iter().map(|status| (key, status.state)));
         }
     }
     let (open, closed) = reconciliation.after_the_alert(day.now);
@@ -305,7 +305,7 @@ fn an_exemption_is_told_once_and_brings_its_finding_back_when_it_ends() {
     // The tag is gone.
     assert_eq!(play(31, BAD), (vec![New], vec![]));
     assert_eq!(play(32, Observation::Compliant), (vec![Resolved], vec![]));
-    // Exempt from the start to the end: nobody heard of it, so nobody hears that it is no more.
+    // Exempt from the start to the end: nobody heard of it, so nobody hears that it no longer exists.
     assert_eq!(play(33, with(tag("2026-12-31"))), (vec![], vec![(0, InEffect)]));
     assert_eq!(play(34, Observation::Compliant), (vec![], vec![]));
     assert_eq!((table.open.len(), table.past.len()), (0, 2));
@@ -448,7 +448,7 @@ fn should_hear(open: &mut BTreeMap<(usize, Compliance), Open>, found: &[Observat
     heard
 }
 
-fn any_sight() -> impl Strategy<Value = Observation> {
+fn any_observation() -> impl Strategy<Value = Observation> {
     let severity = prop_oneof![Just(Severity::Low), Just(Severity::High)];
     let reason = prop_oneof![4 => Just("off"), 1 => Just("late")];
     let tag = prop_oneof![Just("until=2036-01-01 owner=ana reason=x".to_owned()), Just("for ever".to_owned())];
@@ -467,7 +467,7 @@ fn any_sight() -> impl Strategy<Value = Observation> {
 }
 
 fn any_days() -> impl Strategy<Value = Vec<Vec<Observation>>> {
-    let a_key = || prop::collection::vec((any_sight(), 1..9_usize), 4..12);
+    let a_key = || prop::collection::vec((any_observation(), 1..9_usize), 4..12);
     let days = |spans: Vec<(Observation, usize)>| -> Vec<Observation> {
         spans.into_iter().flat_map(|(found, days)| std::iter::repeat_n(found, days)).take(30).collect()
     };
@@ -580,7 +580,7 @@ fn a_key_that_was_to_be_deleted_and_is_gone_is_told_as_deleted_and_nothing_else_
     let (told, open, closed) = deletion_run(open, &[], true, &[], 1);
     assert_eq!(told, ["deleted pending-deletion 1"]);
     assert_eq!(closed.iter().map(|record| record.control.as_str()).collect::<Vec<_>>(), ["c"], "closed without a word");
-    // An event that comes late, or twice, is no news; the next listing of every key closes what was told.
+    // An event that comes late, or twice, is not told; the next listing of every key closes what was told.
     let (told, open, _) = deletion_run(open, &[], false, &[1], 1);
     assert_eq!((told.as_slice(), open.len()), (&[][..], 1));
     let (told, open, closed) = deletion_run(open, &[], true, &[], 2);
@@ -627,9 +627,10 @@ fn a_key_that_its_tag_excludes_is_announced_once() {
         if is_excluded {
             sightings.excluded(&key(1));
         }
-        let verdict = if is_excluded { excluded("its tag") } else { Verdict::compliant("good") };
-        sightings.saw(&key(1).arn, &CONTROLS, &[verdict]);
-        let reconciliation = ledger.reconcile(&[], &sightings, &CONTROLS, day(n), INTERVAL);
+        let controls: [&Control; 2] = [&DELETION, &CONTROL];
+        let verdict = || if is_excluded { excluded("its tag") } else { Verdict::compliant("good") };
+        sightings.saw(&key(1).arn, &controls, &[verdict(), verdict()]);
+        let reconciliation = ledger.reconcile(&[], &sightings, &controls, day(n), INTERVAL);
         let notices = reconciliation.updates.iter().filter(|it| it.change.is_none() && it.exemption.is_some()).count();
         let ended = reconciliation.ended.len();
         let is_silent = reconciliation.updates.is_empty();
