@@ -8,7 +8,6 @@
 //! is ever used.
 
 pub mod controls;
-pub mod policy;
 mod probe;
 mod regions;
 

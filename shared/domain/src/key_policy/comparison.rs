@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::key::RelatedKey;
 use serde_json::{Map, Value};
+
+use super::document::{Document, Unreadable};
+use crate::key::RelatedKey;
 
 /// A policy in the form in which it can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +27,18 @@ struct Statement {
 }
 
 impl Policy {
-    /// Reads the policy of `key`. `None` if it is no policy document.
-    pub fn parse(text: &str, key: &RelatedKey) -> Option<Self> {
-        let Ok(Value::Object(mut others)) = serde_json::from_str(text) else { return None };
-        let statements = match others.remove("Statement")? {
-            Value::Array(statements) => statements,
-            statement => vec![statement],
-        };
-        let statements: Option<Vec<Statement>> =
-            statements.into_iter().enumerate().map(|(place, content)| Statement::of(place, content, key)).collect();
+    /// Reads the policy of `key`.
+    ///
+    /// # Errors
+    /// It is no policy document.
+    pub fn parse(text: &str, key: &RelatedKey) -> Result<Self, Unreadable> {
+        let Document { statements, others } = Document::parse(text)?;
+        let statements = statements
+            .into_iter()
+            .map(|(label, members)| Statement { name: label.to_string(), content: normal(Value::Object(members), key) })
+            .collect();
         let others = others.into_iter().map(|(name, value)| (name, normal(value, key))).collect();
-        Some(Self { statements: statements?, others })
+        Ok(Self { statements, others })
     }
 
     /// What of the primary's policy is different in that of its replica in `region`, in words; nothing if they mean the
@@ -60,16 +63,6 @@ impl Policy {
         let changed = names.into_iter().filter(|name| self.others.get(*name) != replica.others.get(*name));
         differences.extend(changed.map(|name| format!("member `{name}` is different in {region}")));
         differences
-    }
-}
-
-impl Statement {
-    fn of(place: usize, content: Value, key: &RelatedKey) -> Option<Self> {
-        let name = match content.as_object()?.get("Sid").and_then(Value::as_str) {
-            Some(sid) if !sid.is_empty() => format!("statement `{sid}`"),
-            _ => format!("statement {}", place + 1),
-        };
-        Some(Self { name, content: normal(content, key) })
     }
 }
 
@@ -174,7 +167,7 @@ mod tests {
             Policy::parse(r#"{"Version": "v", "Id": "i", "Statement": {"Sid": "S", "Effect": "Deny"}}"#, &primary());
         let there =
             Policy::parse(r#"{"Statement": {"Effect": "Deny", "Sid": "S"}, "Id": "i", "Version": "v"}"#, &replica());
-        assert!(here.is_some() && here == there);
+        assert!(here.is_ok() && here == there);
     }
 
     #[test]
@@ -251,7 +244,7 @@ mod tests {
     #[test]
     fn what_is_no_policy_is_not_compared() {
         for text in ["", "{", "[]", "\"text\"", "null", "{}", r#"{"Statement": "none"}"#, r#"{"Statement": [1]}"#] {
-            assert_eq!(Policy::parse(text, &primary()), None, "{text}");
+            assert!(Policy::parse(text, &primary()).is_err(), "{text}");
         }
     }
 }
