@@ -31,6 +31,7 @@ pub enum Operation {
     GetKeyRotationStatus,
     GetMetricData,
     ListAliases,
+    ListGrants,
     ListKeyRotations,
     ListKeys,
     ListMetrics,
@@ -44,7 +45,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::BatchWriteItem,
         Self::Decrypt,
         Self::DeleteItem,
@@ -58,6 +59,7 @@ impl Operation {
         Self::GetKeyRotationStatus,
         Self::GetMetricData,
         Self::ListAliases,
+        Self::ListGrants,
         Self::ListKeyRotations,
         Self::ListKeys,
         Self::ListMetrics,
@@ -86,6 +88,7 @@ impl Operation {
             Self::GetKeyRotationStatus => "GetKeyRotationStatus",
             Self::GetMetricData => "GetMetricData",
             Self::ListAliases => "ListAliases",
+            Self::ListGrants => "ListGrants",
             Self::ListKeyRotations => "ListKeyRotations",
             Self::ListKeys => "ListKeys",
             Self::ListMetrics => "ListMetrics",
@@ -128,6 +131,7 @@ impl Operation {
             self,
             Self::DescribeCustomKeyStores
                 | Self::ListAliases
+                | Self::ListGrants
                 | Self::ListKeyRotations
                 | Self::ListKeys
                 | Self::ListResourceTags

@@ -149,7 +149,7 @@ impl Admission<'_> {
     }
 
     /// May the principal administer the key, and may it use it?
-    fn purposes(&self) -> (bool, bool) {
+    pub fn purposes(&self) -> (bool, bool) {
         if !self.statement.is_for_aws_resources() {
             return (self.actions.administer(), self.actions.use_material());
         }
