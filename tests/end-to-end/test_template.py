@@ -190,6 +190,7 @@ def test_no_function_and_no_schedule_may_change_a_key(resources):
         "kms:GetKeyPolicy",
         "kms:GetKeyRotationStatus",
         "kms:ListAliases",
+        "kms:ListGrants",
         "kms:ListKeyRotations",
         "kms:ListKeys",
         "kms:ListResourceTags",
@@ -419,7 +420,7 @@ SETTINGS = {
     "BASELINE_DAYS": "28",
     "EXCLUDED_KEYS": "",
     "EXPIRY_WARNING_DAYS": "30",
-    "KMS_QUOTA_SHARE": "0.2",
+    "KMS_QUOTA_SHARE": "0.5",
     "MAX_DECRYPT_RATIO": "10",
     "MAX_KEY_AGE_DAYS": "365",
     "MAX_ROTATION_PERIOD_DAYS": "365",
@@ -427,8 +428,11 @@ SETTINGS = {
     "PROBE_KEYS": "",
     "REMINDER_INTERVAL_DAYS": "7",
     "REPLICA_REGIONS": "",
+    "REQUIRED_TAGS": "",
     "RESOLVED_RETENTION_DAYS": "365",
     "ROTATION_GRACE_DAYS": "2",
+    "TRUSTED_ACCOUNTS": "",
+    "TRUSTED_ORGANIZATION": "",
     "UNUSED_AFTER_DAYS": "90",
 }
 
@@ -585,7 +589,7 @@ def test_tags_are_the_stacks(source, application):
     """CloudFormation puts the stack's tags on what takes tags: no resource repeats them."""
     for each in (source, application, read_template("replicas.yaml")):
         assert not re.search(r'"Key": "(Application|Environment)"', json.dumps(each["Resources"]))
-        assert "Tags" not in json.dumps(each.get("Globals", {}))
+        assert "\"Tags\"" not in json.dumps(each.get("Globals", {}))
     config = tomlkit.parse((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
     for section in ("default", "prod", "default-application-keys", "prod-application-keys"):
         deploy = config[section]["deploy"]["parameters"]

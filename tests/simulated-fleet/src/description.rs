@@ -236,7 +236,8 @@ pub struct Grant {
     pub count: u32,
     /// Left out of the answer by default.
     pub name: Option<String>,
-    /// Who may use the key. `None` (`null`) leaves it out of the answer. Default: a role of the fleet's account.
+    /// Who may use the key; `{account}` stands for the fleet's. `None` (`null`) leaves it out of the answer. Default: a role
+    /// of the fleet's account.
     pub grantee: Option<String>,
     /// The service principal that may use the key. Left out of the answer by default.
     pub grantee_service: Option<String>,
@@ -253,7 +254,7 @@ impl Default for Grant {
         Self {
             count: 1,
             name: None,
-            grantee: Some("arn:aws:iam::123456789012:role/app".to_owned()),
+            grantee: Some("arn:aws:iam::{account}:role/app".to_owned()),
             grantee_service: None,
             retiring: None,
             operations: vec!["Decrypt".to_owned()],

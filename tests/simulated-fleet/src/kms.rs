@@ -355,7 +355,7 @@ fn list_grants(model: &Model, key: &Key<'_>, pager: &Pager<'_>) -> Result<Value,
         ];
         for (name, value) in optional {
             if let Some(value) = value {
-                merge(&mut entry, json!({name: value}));
+                merge(&mut entry, json!({name: value.replace("{account}", &model.description.account_id)}));
             }
         }
         if let Some(constraints) = &grant.constraints {
