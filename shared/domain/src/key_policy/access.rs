@@ -483,7 +483,10 @@ impl Admission<'_> {
             Place::Network(_) | Place::UniqueId(_) => false,
         };
         let of_principal = self.principal.account().map(|account| vec![Place::Account(account.to_owned())]);
-        let held: Vec<&Vec<Place>> = of_principal.iter().chain(self.limits.iter().map(|limit| &limit.places)).collect();
+        // Of what holds roles and users, a service that acts for somebody sends nothing.
+        let is_service = matches!(self.principal, Principal::Service(_));
+        let limits = self.limits.iter().filter(|limit| !is_service || limit.holds_services);
+        let held: Vec<&Vec<Place>> = of_principal.iter().chain(limits.map(|limit| &limit.places)).collect();
         // Callers are in one of the places of each. Where one of them is home alone, so are they.
         if held.iter().any(|places| places.iter().all(is_home)) {
             let trusted_only = held.iter().flat_map(|places| places.iter()).filter_map(|place| match place {
