@@ -110,7 +110,7 @@ pub fn public_access(access: &Access<'_>, trusted: Trusted<'_>) -> Verdict {
             Verdict::non_compliant("public")
                 .severity(if only_reads { Severity::High } else { Severity::Critical })
                 .detail(format!("{what}: {}", told(open.iter().map(why))))
-                .evidence("statements", statements(&open, |it| it.why_open()))
+                .evidence("statements", statements(&open, |it| format!("anyone, {}", it.why_open())))
                 .remediation(format!(
                     "{} {}. Or name the roles that need the key as the Principal. For all accounts of an organisation the \
                      condition is \"StringEquals\": {{\"aws:PrincipalOrgID\": \"o-…\"}}.",
@@ -137,9 +137,10 @@ pub fn public_access(access: &Access<'_>, trusted: Trusted<'_>) -> Verdict {
         }
         PublicAccess::No(held) => {
             let bounds: BTreeSet<&str> = held.iter().flat_map(|it| bounds(it)).collect();
-            let detail = match bounds.is_empty() {
-                true => "no statement is for everyone".to_owned(),
-                false => format!("every statement for everyone is held: {}", joined(&bounds)),
+            let detail = if bounds.is_empty() {
+                "no statement is for everyone".to_owned()
+            } else {
+                format!("every statement for everyone is held: {}", joined(&bounds))
             };
             Verdict::compliant("not_public")
                 .detail(detail)
@@ -184,11 +185,12 @@ pub fn foreign_access(access: &Access<'_>, trusted: Trusted<'_>) -> Verdict {
                 foreign.iter().any(|it| it.admission.purposes().0 || it.admission.actions.has("CreateGrant"));
             let any_account = foreign.iter().any(|it| !it.accounts.is_empty());
             let evidence = foreign.iter().map(|it| {
-                let mut evidence = statement(it.admission);
-                evidence["accounts"] = few(it.accounts.iter().map(|it| json!(it)));
-                evidence["organizations"] = few(it.organisations.iter().map(|it| json!(it)));
-                evidence["may"] = json!(purpose(it.admission));
-                evidence
+                let accounts = few(it.accounts.iter().map(|it| json!(it)));
+                let organisations = few(it.organisations.iter().map(|it| json!(it)));
+                statement(
+                    it.admission,
+                    [("accounts", accounts), ("organisations", organisations), ("may", json!(purpose(it.admission)))],
+                )
             });
             let verdict =
                 Verdict::non_compliant(if any_account { "foreign_principal" } else { "foreign_organisation" })
@@ -467,11 +469,7 @@ fn not_decided(open: &[&Admission<'_>], what: &str, why: impl Fn(&Admission<'_>)
         [] => format!("{} {what}: {}", it.label(), why(it)),
         denies => format!("{} {what}: {}, unless {} closes it", it.label(), why(it), told(denies.iter())),
     };
-    let evidence = open.iter().map(|it| {
-        let mut evidence = statement(it);
-        evidence["denies"] = few(it.doubts.iter().map(|deny| label(deny)));
-        evidence
-    });
+    let evidence = open.iter().map(|it| statement(it, [("denies", few(it.doubts.iter().map(|deny| label(deny))))]));
     Verdict::insufficient_data("policy_not_decided")
         .detail(told(open.iter().map(words)))
         .evidence("statements", few(evidence))
@@ -519,19 +517,20 @@ fn places(admission: &Admission<'_>) -> String {
 }
 
 fn statements(admissions: &[&Admission<'_>], why: impl Fn(&Admission<'_>) -> String) -> Value {
-    few(admissions.iter().map(|it| {
-        let mut evidence = statement(it);
-        evidence["why"] = json!(shortened(&why(it)));
-        evidence
-    }))
+    few(admissions.iter().map(|it| statement(it, [("why", json!(shortened(&why(it))))])))
 }
 
-fn statement(admission: &Admission<'_>) -> Value {
-    let mut evidence = label(admission.label());
+/// What a finding tells of a statement.
+fn statement<const N: usize>(admission: &Admission<'_>, more: [(&str, Value); N]) -> Value {
+    let Label { number, sid } = admission.label();
     let actions = admission.actions.names();
-    evidence["actions"] = few(actions.iter().map(|it| json!(shortened(it))));
-    evidence["principal"] = json!(shortened(admission.principal.text()));
-    evidence
+    let of_all = [
+        ("statement", json!(number)),
+        ("sid", json!(sid.as_deref().map(shortened))),
+        ("principal", json!(shortened(admission.principal.text()))),
+        ("actions", few(actions.iter().map(|it| json!(shortened(it))))),
+    ];
+    of_all.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn label(label: &Label) -> Value {

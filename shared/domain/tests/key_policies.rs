@@ -3,7 +3,7 @@
 //! The evaluator answers whether one given request is allowed. "Is the key public?" becomes: is there a request by somebody
 //! from outside that it allows? All that such a caller can choose is tried.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test binary")]
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test binary")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +37,17 @@ fn answer(policy: &Value) -> Answer {
     }
 }
 
+const STRINGS: &[&str] = &[
+    "StringEquals",
+    "StringEqualsIgnoreCase",
+    "StringLike",
+    "StringEqualsIfExists",
+    "StringNotEquals",
+    "StringNotLike",
+    "StringNotEqualsIfExists",
+];
+const ARNS: &[&str] = &["ArnEquals", "ArnLike", "StringLike", "StringEquals", "ArnNotEquals", "ArnLikeIfExists"];
+
 fn condition() -> impl Strategy<Value = (String, String, Vec<String>)> {
     let of = |operators: &'static [&'static str], keys: &'static [&'static str], values: &'static [&'static str]| {
         let values = prop::collection::vec(prop::sample::select(values), 1..3);
@@ -44,16 +55,6 @@ fn condition() -> impl Strategy<Value = (String, String, Vec<String>)> {
             (operator.to_owned(), key.to_owned(), values.into_iter().map(str::to_owned).collect())
         })
     };
-    const STRINGS: &[&str] = &[
-        "StringEquals",
-        "StringEqualsIgnoreCase",
-        "StringLike",
-        "StringEqualsIfExists",
-        "StringNotEquals",
-        "StringNotLike",
-        "StringNotEqualsIfExists",
-    ];
-    const ARNS: &[&str] = &["ArnEquals", "ArnLike", "StringLike", "StringEquals", "ArnNotEquals", "ArnLikeIfExists"];
     prop_oneof![
         of(STRINGS, &["kms:CallerAccount", "aws:PrincipalAccount"], &[OWN, "222222222222", "*", "11111111111?"]),
         of(STRINGS, &["aws:PrincipalOrgID"], &["o-ours", "o-others", "o-*"]),
