@@ -17,8 +17,14 @@ OWN = {"Fn::Sub": "KmsCompliance/${AWS::StackName}"}
 EVERY = [*FUNCTIONS.values(), *LISTENERS.values()]
 QUEUES = ("ScheduleDeadLetterQueue", "FailedRunQueue", "KeyEventDeadLetterQueue")
 EVENT_QUEUES = [f"{FUNCTIONS[each]}EventQueue" for each in LISTENERS]
-RULES = [f"{FUNCTIONS[each]}{rule}" for each in LISTENERS for rule in ("ApiCallRule", "KeyEventRule")]
-RULES.append("HealthProberKeyStores")
+OF_ACCESS = ["AccessCheckerApiCallRule", "AccessCheckerGrantRule"]
+RULES = [
+    f"{FUNCTIONS[each]}{rule}"
+    for each in LISTENERS
+    if each != "access-checker"
+    for rule in ("ApiCallRule", "KeyEventRule")
+]
+RULES += [*OF_ACCESS, "HealthProberKeyStores"]
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
 
 
@@ -42,17 +48,15 @@ TOPICS = [
 ]
 WATCHED = {
     "FunctionErrors": of_lambda("Errors", EVERY),
-    "FunctionDelays": [
-        *of_lambda("Throttles", EVERY),
-        *of_queues("ApproximateAgeOfOldestMessage", EVENT_QUEUES, "Maximum"),
-    ],
+    "FunctionDelays": of_lambda("Throttles", EVERY),
+    "KeyEventDelays": of_queues("ApproximateAgeOfOldestMessage", EVENT_QUEUES, "Maximum"),
     "LostRuns": [
         *of_lambda("AsyncEventsDropped", FUNCTIONS.values()),
         *of_lambda("DestinationDeliveryFailures", FUNCTIONS.values()),
     ],
-    "LostMessages": [
-        *(("AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": {"Ref": rule}}, "Sum") for rule in RULES),
-        *(("AWS/SNS", "NumberOfNotificationsFailed", {"TopicName": topic}, "Sum") for topic in TOPICS),
+    "LostMessages": [("AWS/SNS", "NumberOfNotificationsFailed", {"TopicName": topic}, "Sum") for topic in TOPICS],
+    "LostKeyEvents": [
+        ("AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": {"Ref": rule}}, "Sum") for rule in RULES
     ],
     "FailureQueues": [
         *of_queues("NumberOfMessagesSent", QUEUES, "Sum"),
@@ -127,7 +131,7 @@ def test_there_are_as_few_alarms_as_tell_it(resources):
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
     silence = {f"{logical_id}Silence" for logical_id in FUNCTIONS.values()}
     assert alarms.keys() == WATCHED.keys() | silence | {"DeniedKmsRequestsAlarm"}
-    assert len(WATCHED.keys() | silence) == 11
+    assert len(WATCHED.keys() | silence) == 14
     for name, alarm in alarms.items():
         topic = "SecurityAlarmTopic" if name == "DeniedKmsRequestsAlarm" else "OperationsTopic"
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": topic}], name
@@ -192,13 +196,13 @@ def test_what_lies_in_a_queue_does_not_hide_what_arrives(resources):
 @pytest.mark.parametrize(
     ("last", "told"),
     [
-        ((100, 100, 100, 100), "OK"),
-        ((99, 100, 100, 100), "OK"),
-        ((98.9, 100, 100, 100), "ALARM"),
-        ((100, 100, 100, 0), "ALARM"),
-        ((None, None, None, 50), "ALARM"),
+        ((100, 100, 100, 100, 100), "OK"),
+        ((100, 99, 100, 100, 100), "OK"),
+        ((100, 98.9, 100, 100, 100), "ALARM"),
+        ((100, 100, 100, 100, 0), "ALARM"),
+        ((None, None, None, None, 50), "ALARM"),
         # Between two runs it stays as it was.
-        ((None, None, None, None), None),
+        ((None, None, None, None, None), None),
     ],
 )
 def test_a_run_that_could_not_judge_every_key_alarms(resources, source, last, told):
@@ -330,7 +334,7 @@ def test_the_pattern_counts_what_others_were_denied_here(resources, event, count
 
     term = r'\((?P<path>\$[\w.]+) (?P<test>=|!=|NOT EXISTS)(?: "(?P<value>[^"]*)")?\)'
     formula, terms = re.subn(term, selected, pattern.strip("{} \n"))
-    assert terms == 10 and re.fullmatch(r"[()\s&|]*((True|False)[()\s&|]*)+", formula)
+    assert terms == 11 and re.fullmatch(r"[()\s&|]*((True|False)[()\s&|]*)+", formula)
     assert eval(formula.replace("&&", "and").replace("||", "or").replace("\n", " ")) is counted
 
 

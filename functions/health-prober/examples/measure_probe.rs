@@ -34,7 +34,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("health-prober, all opted in, whole quota", true, "1", false),
         ("health-prober, all opted in, a Region hangs", true, "0.2", true),
     ] {
-        let (fleet, function) = start(&binary, fleet(keys, opted_in, hangs), &[("KMS_QUOTA_SHARE", share)]);
+        let (fleet, function) =
+            start(&binary, fleet(keys, opted_in, hangs), &[("KMS_QUOTA_SHARE", share), ("KMS_QUOTA_CALLERS", "1")]);
         let deadline = Duration::from_mins(15);
         let outcome = function.invoke_with(&json!({}), Invocation { deadline, ..Invocation::default() }).await;
         let seconds = outcome.elapsed.as_secs_f64();

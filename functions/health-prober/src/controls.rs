@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::control::{Control, Severity};
 use domain::failure::{Cause, Failure};
 use domain::key::{Key, KeySpec, KeyState, KeyUsage, MultiRegion, Origin, PROBE_TAG, RelatedKey, Unexpected};
+use domain::key_policy::comparison::Policy;
 use domain::verdict::{Verdict, date, in_transition};
 use serde_json::Value;
-
-use crate::policy;
 
 /// The key is not about to be deleted.
 pub static PENDING_DELETION: Control = Control {
@@ -553,7 +552,7 @@ pub fn replica_policy_drift(key: &Key, own: Result<&String, &Failure>, replicas:
             let failure = if is_own { failure.clone() } else { unless_gone(failure) };
             failed_in(&related.region, &failure)
         })?;
-        policy::Policy::parse(text, related).ok_or_else(|| {
+        Policy::parse(text, related).map_err(|_| {
             let mut verdict = Verdict::from(&Unexpected::value("GetKeyPolicy", "Policy", text));
             verdict.detail = format!("the key policy in {} cannot be read", related.region);
             verdict.evidence("region", related.region.as_str())

@@ -8,7 +8,6 @@
 //! is ever used.
 
 pub mod controls;
-pub mod policy;
 mod probe;
 mod regions;
 
@@ -105,7 +104,7 @@ impl Check for HealthProber {
                 Err(verdict) => Err(verdict),
             }
         };
-        let policy = async { if to_look_at.is_empty() { Ok(String::new()) } else { policy_of(kms, &key.id).await } };
+        let policy = async { if to_look_at.is_empty() { Ok(String::new()) } else { kms.policy(&key.id).await } };
         let replicas = join_all(to_look_at.iter().map(|it| self.look_at(context, kms, it, probing)));
         let (attempt, policy, replicas) = join3(Box::pin(attempt), policy, replicas).await;
         let cross_region_trips = match &attempt {
@@ -152,7 +151,7 @@ impl HealthProber {
         let region = context.regions.get(&related.region, kms);
         let (id, arn) = (id_of(related), related.arn.as_str());
         let described = region.call(DESCRIBE_KEY, async |kms| kms.describe_key(id, arn).await);
-        let policy = region.call(GET_KEY_POLICY, async |kms| policy_of(kms, id).await);
+        let policy = region.call(GET_KEY_POLICY, async |kms| kms.policy(id).await);
         let (described, policy) = join(described, policy).await;
         let usable = described.as_ref().is_ok_and(|key| key.state == Some(KeyState::Enabled));
         let chosen = if probing && usable {
@@ -168,11 +167,6 @@ impl HealthProber {
 /// The ID of a key of which the ARN is known.
 fn id_of(key: &RelatedKey) -> &str {
     key.arn.rsplit_once('/').map_or(key.arn.as_str(), |(_, id)| id)
-}
-
-async fn policy_of(kms: &Kms, key_id: &str) -> Result<String, Failure> {
-    let answer = kms.call(GET_KEY_POLICY, async |kms| kms.get_key_policy().key_id(key_id).send().await).await?;
-    answer.policy.ok_or_else(|| GET_KEY_POLICY.unreadable("the answer has no Policy"))
 }
 
 /// All custom key stores of the account and Region: asking for each key's own would use up the quota of five calls a second.

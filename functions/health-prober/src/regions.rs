@@ -89,6 +89,7 @@ fn no_answer(failure: &Failure) -> bool {
 #[cfg(test)]
 mod tests {
     use aws::operation::DESCRIBE_KEY;
+    use aws::pace::QuotaShare;
 
     use super::*;
     use std::time::Duration;
@@ -118,7 +119,7 @@ mod tests {
             .behavior_version(aws_config::BehaviorVersion::latest())
             .region(aws_config::Region::new("eu-west-1"))
             .build();
-        Region::new(Kms::new(&config, 1.0))
+        Region::new(Kms::new(&config, QuotaShare::WHOLE))
     }
 
     #[tokio::test]

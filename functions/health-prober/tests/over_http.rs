@@ -763,7 +763,7 @@ async fn key_stores_are_asked_for_only_if_a_key_is_in_one_and_their_failure_touc
     let stored = json!({"count": 20, "origin": "AWS_CLOUDHSM"});
     for (fault, reason, calls) in [("denied", "access_denied", 1), ("garbled", "unexpected_response", 3)] {
         let fleet = json!({"keys": [stored], "faults": {"DescribeCustomKeyStores": fault}});
-        let (fleet, function) = start(fleet, &[("KMS_QUOTA_SHARE", "1")]);
+        let (fleet, function) = start(fleet, &[("KMS_QUOTA_SHARE", "1"), ("KMS_QUOTA_CALLERS", "1")]);
         let response = ok(function.invoke(&verbose()).await);
         let verdicts = verdicts(&response);
         for index in 0..20 {

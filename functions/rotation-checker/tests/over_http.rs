@@ -313,7 +313,8 @@ async fn a_thousand_keys_sixty_of_them_faulty() {
         ),
     ];
     let keys: Vec<&Value> = entries.iter().map(|(key, _, _)| key).collect();
-    let (fleet, function) = start(json!({"keys": keys, "page_size": 70}), &[("KMS_QUOTA_SHARE", "1")]);
+    let (fleet, function) =
+        start(json!({"keys": keys, "page_size": 70}), &[("KMS_QUOTA_SHARE", "1"), ("KMS_QUOTA_CALLERS", "1")]);
     let deadline = Duration::from_mins(5);
     let response = ok(function.invoke_with(&verbose(), Invocation { deadline, ..Invocation::default() }).await);
     assert_eq!((&response["keys_listed"], &response["complete"]), (&json!(1_000), &json!(true)));
@@ -565,7 +566,8 @@ async fn a_run_returns_before_its_deadline_with_what_it_has() {
 
 #[tokio::test]
 async fn the_calls_keep_to_their_share_of_the_quota() {
-    let (fleet, function) = start(fleet_of(json!([{"count": 300}])), &[("KMS_QUOTA_SHARE", "0.05")]);
+    let (fleet, function) =
+        start(fleet_of(json!([{"count": 300}])), &[("KMS_QUOTA_SHARE", "0.05"), ("KMS_QUOTA_CALLERS", "1")]);
     ok(function.invoke(&json!({})).await);
     // 5 % of 2,000 and of 1,000 requests a second; a burst is a tenth of a second's worth.
     assert!(fleet.peak_rate("DescribeKey") <= 110, "{}", fleet.peak_rate("DescribeKey"));
@@ -575,7 +577,10 @@ async fn the_calls_keep_to_their_share_of_the_quota() {
 #[tokio::test]
 async fn retries_keep_to_the_share_too() {
     let faults = json!({"GetKeyRotationStatus": {"kind": "throttled", "times": 2}});
-    let (fleet, function) = start(fleet_of(json!([{"count": 60, "faults": faults}])), &[("KMS_QUOTA_SHARE", "0.05")]);
+    let (fleet, function) = start(
+        fleet_of(json!([{"count": 60, "faults": faults}])),
+        &[("KMS_QUOTA_SHARE", "0.05"), ("KMS_QUOTA_CALLERS", "1")],
+    );
     let response = ok(function.invoke(&json!({})).await);
     assert_eq!(response["controls"]["rotation-enabled"]["NON_COMPLIANT"], 60);
     assert_eq!(fleet.calls()["GetKeyRotationStatus"], 180);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws::call::Calls;
 use aws::config::timeouts;
 use aws::operation::{GET_METRIC_DATA, LIST_METRICS, Operation};
+use aws::pace::QuotaShare;
 use aws::pages::Pages;
 use aws_config::SdkConfig;
 use aws_sdk_cloudwatch::Client;
@@ -76,10 +77,10 @@ pub struct Discovery {
 }
 
 impl CloudWatch {
-    /// A client that uses `quota_share` (0 < x ≤ 1) of each quota.
-    pub fn new(config: &SdkConfig, quota_share: f64) -> Self {
+    /// A client that uses that share of each quota.
+    pub fn new(config: &SdkConfig, quota_share: QuotaShare) -> Self {
         let config = aws_sdk_cloudwatch::config::Builder::from(config).timeout_config(timeouts(TIMEOUT)).build();
-        let datapoints = steady(DATAPOINTS_QUOTA * quota_share).allow_burst(DATAPOINTS_A_PAGE);
+        let datapoints = steady(DATAPOINTS_QUOTA * quota_share.part(GET_METRIC_DATA)).allow_burst(DATAPOINTS_A_PAGE);
         Self { client: Client::from_conf(config), calls: Calls::new(quota_share), datapoints: Pace::direct(datapoints) }
     }
 

@@ -132,7 +132,7 @@ impl Check for UsageAnomalyScorer {
     }
 
     async fn begin(&self, run: &RunContext<'_>) -> Context {
-        let cloudwatch = CloudWatch::new(&run.target.config, run.settings.kms_quota_share);
+        let cloudwatch = CloudWatch::new(&run.target.config, run.settings.quota_share);
         // A quarter of the time is for the keys themselves.
         let until = run.deadlines.start + (run.deadlines.evaluated - run.deadlines.start) * 3 / 4;
         let discovery = cloudwatch.discover(|key| run.inventory.looks_at(key), until).await;

@@ -184,7 +184,7 @@ fn rows_of_failure() -> Vec<Row> {
 async fn every_row_of_the_tables() {
     let rows: Vec<Row> = [rows_of_usage(), rows_of_last_usage(), rows_of_failure()].into_iter().flatten().collect();
     let keys: Vec<Value> = rows.iter().map(|row| row.key.clone()).collect();
-    let (fleet, function) = start(fleet_of(keys), &[WITH_LEDGER, ("KMS_QUOTA_SHARE", "1")]);
+    let (fleet, function) = start(fleet_of(keys), &[WITH_LEDGER, ("KMS_QUOTA_SHARE", "1"), ("KMS_QUOTA_CALLERS", "1")]);
     let invocation = Invocation { deadline: Duration::from_mins(5), ..Invocation::default() };
     let response = ok(function.invoke_with(&verbose(), invocation).await);
     assert_eq!((&response["keys_listed"], &response["complete"]), (&json!(rows.len()), &json!(true)));
@@ -267,8 +267,12 @@ async fn without_cloudwatch_nothing_is_known_of_usage() {
         {},
     ]);
     let fleet = Fleet::serve(describe(fleet_of(keys.clone()))).unwrap();
-    let function =
-        FunctionProcess::start(BINARY, &fleet, &[("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", "1")]).unwrap();
+    let function = FunctionProcess::start(
+        BINARY,
+        &fleet,
+        &[("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", "1"), ("KMS_QUOTA_CALLERS", "1")],
+    )
+    .unwrap();
     for (operation, fault, reason) in [
         ("ListMetrics", json!("denied"), "access_denied"),
         ("ListMetrics", json!("throttled"), "throttled"),
@@ -350,7 +354,8 @@ async fn many_series_on_many_pages() {
     let mut description = fleet_of(keys);
     // 216 datapoints each: a batch of 500 has 108,000.
     description["metric_page_size"] = json!(50_000);
-    let (fleet, function) = start(description, &[("KMS_QUOTA_SHARE", "1"), ("BASELINE_DAYS", "7")]);
+    let (fleet, function) =
+        start(description, &[("KMS_QUOTA_SHARE", "1"), ("KMS_QUOTA_CALLERS", "1"), ("BASELINE_DAYS", "7")]);
     let invocation = Invocation { deadline: Duration::from_mins(5), ..Invocation::default() };
     let response = ok(function.invoke_with(&json!({}), invocation).await);
     assert_eq!(response["controls"][ANOMALY]["COMPLIANT"], 1_100);

@@ -16,7 +16,7 @@ use domain::failure::{Cause, Failure};
 
 use crate::failure::{failure, is_of_key_store};
 use crate::operation::{Operation, Repeat};
-use crate::pace::Paces;
+use crate::pace::{Paces, QuotaShare};
 
 /// Tries of a throttled call, the first included: with the waits between them some 6 to 12 seconds, in which a quota
 /// refills as many times.
@@ -28,7 +28,7 @@ pub(crate) const TRIES: usize = 3;
 /// The calls of one run to one Region.
 #[derive(Debug)]
 pub struct Calls {
-    quota_share: f64,
+    quota_share: QuotaShare,
     paces: Paces,
     counts: Arc<Counts>,
 }
@@ -41,8 +41,8 @@ struct Counts {
 }
 
 impl Calls {
-    /// Calls that use `quota_share` (0 < x ≤ 1) of each quota.
-    pub fn new(quota_share: f64) -> Self {
+    /// Calls that use that share of each quota.
+    pub fn new(quota_share: QuotaShare) -> Self {
         Self { quota_share, paces: Paces::new(quota_share), counts: Arc::default() }
     }
 

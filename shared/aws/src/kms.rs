@@ -2,6 +2,7 @@
 
 mod aliases;
 mod keys;
+mod policy;
 mod tags;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use keys::KeyPages;
 use crate::call::Calls;
 use crate::config::timeouts;
 use crate::operation::Operation;
+use crate::pace::QuotaShare;
 
 /// How long one try may take: KMS answers within tens of milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -30,8 +32,8 @@ pub struct Kms {
 }
 
 impl Kms {
-    /// A client that uses `quota_share` (0 < x ≤ 1) of each quota.
-    pub fn new(config: &SdkConfig, quota_share: f64) -> Self {
+    /// A client that uses that share of each quota.
+    pub fn new(config: &SdkConfig, quota_share: QuotaShare) -> Self {
         let config = aws_sdk_kms::config::Builder::from(config).timeout_config(timeouts(TIMEOUT)).build();
         Self { client: Client::from_conf(config), calls: Calls::new(quota_share) }
     }
@@ -76,7 +78,7 @@ mod tests {
     /// A client that reaches nobody.
     async fn kms() -> Kms {
         let config = sdk_config().region(Region::new("us-east-1")).endpoint_url("http://127.0.0.1:1");
-        Kms::new(&config.test_credentials().load().await, 1.0)
+        Kms::new(&config.test_credentials().load().await, QuotaShare::WHOLE)
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ pub mod config;
 pub mod failure;
 pub mod kms;
 pub mod operation;
-mod pace;
+pub mod pace;
 pub mod pages;
 pub mod presence;
 

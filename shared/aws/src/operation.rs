@@ -4,6 +4,8 @@
 //! Amazon CloudWatch User Guide, "CloudWatch service quotas"). `tests/calls.json` is written from this table, and the
 //! functions' roles are held against that.
 
+use std::collections::BTreeSet;
+
 use domain::failure::{Cause, Failure};
 
 /// An operation of an AWS service. There are those of the table, and no others.
@@ -57,6 +59,18 @@ impl Operation {
 
     pub(crate) fn quota(self) -> Option<RequestQuota> {
         self.quota
+    }
+
+    /// How many functions make calls that count against the operation's quota. 1 where it has none.
+    pub fn quota_callers(self) -> usize {
+        let is_cryptography = self.quota.is_some_and(|quota| Cryptography::ALL.iter().any(|it| it.quota() == quota));
+        let shares_quota = |row: &&Self| match row.quota {
+            // Which of the quotas for the use of keys it is depends on the key.
+            Some(quota) if is_cryptography => Cryptography::ALL.iter().any(|it| it.quota() == quota),
+            quota => row.service == self.service && quota.is_some() && quota == self.quota,
+        };
+        let callers: BTreeSet<&str> = ALL.iter().filter(shares_quota).flat_map(|row| row.callers).copied().collect();
+        callers.len().max(1)
     }
 
     /// The operation with a key of that kind, whose use has a quota of its own.
@@ -140,11 +154,12 @@ enum Quota {
 use Cryptography::Symmetric;
 use Quota::{Of, Own, Unpaced};
 
+const ACCESS: &str = "access-checker";
 const AGE: &str = "key-age-checker";
 const HEALTH: &str = "health-prober";
 const ROTATION: &str = "rotation-checker";
 const USAGE: &str = "usage-anomaly-scorer";
-const EVERY_FUNCTION: &[&str] = &[AGE, HEALTH, ROTATION, USAGE];
+const EVERY_FUNCTION: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, USAGE];
 
 operations! {
     // constant                     service      operation                   quota            repeat  functions
@@ -154,9 +169,10 @@ operations! {
     ENCRYPT:                        "kms"        "Encrypt",                  Of(Symmetric),   Always, &[HEALTH];
     GENERATE_MAC:                   "kms"        "GenerateMac",              Of(Symmetric),   Always, &[HEALTH];
     GET_KEY_LAST_USAGE:             "kms"        "GetKeyLastUsage",          Own(5.0),        Always, &[USAGE];
-    GET_KEY_POLICY:                 "kms"        "GetKeyPolicy",             Own(1_000.0),    Always, &[HEALTH];
+    GET_KEY_POLICY:                 "kms"        "GetKeyPolicy",             Own(1_000.0),    Always, &[ACCESS, HEALTH];
     GET_KEY_ROTATION_STATUS:        "kms"        "GetKeyRotationStatus",     Own(1_000.0),    Always, &[ROTATION];
     LIST_ALIASES:                   "kms"        "ListAliases",              Own(500.0),      Always, EVERY_FUNCTION;
+    LIST_GRANTS:                    "kms"        "ListGrants",               Own(100.0),      Always, &[ACCESS];
     LIST_KEY_ROTATIONS:             "kms"        "ListKeyRotations",         Own(100.0),      Always, &[AGE];
     LIST_KEYS:                      "kms"        "ListKeys",                 Own(500.0),      Always, EVERY_FUNCTION;
     LIST_RESOURCE_TAGS:             "kms"        "ListResourceTags",         Own(2_000.0),    Always, EVERY_FUNCTION;
@@ -186,6 +202,23 @@ mod tests {
         for (n, row) in ALL.iter().enumerate() {
             assert!(!ALL.iter().skip(n + 1).any(|it| (it.service, it.name) == (row.service, row.name)), "{row:?}");
             assert!(!row.callers.is_empty(), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn functions_that_share_a_quota_are_counted_once() {
+        for (operation, callers) in [
+            (DESCRIBE_KEY, 5),
+            (LIST_RESOURCE_TAGS, 5),
+            (GET_KEY_POLICY, 2),
+            (LIST_GRANTS, 1),
+            (GET_KEY_LAST_USAGE, 1),
+            (SIGN, 1),
+            (SIGN.with(Cryptography::Rsa), 1),
+            (LIST_METRICS, 1),
+            (PUBLISH, 1),
+        ] {
+            assert_eq!(operation.quota_callers(), callers, "{operation:?}");
         }
     }
 

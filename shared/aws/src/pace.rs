@@ -16,13 +16,40 @@ type Pace = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
 #[derive(Debug)]
 pub(crate) struct Paces(BTreeMap<(&'static str, &'static str), Pace>);
 
+/// Which part of each request quota a function may use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QuotaShare {
+    /// Share of each quota (0 < x ≤ 1) that all functions together may use in an account and Region.
+    pub of_all: f64,
+    /// How many functions share it. `None`: those that the table of operations names, for each operation.
+    pub callers: Option<u32>,
+}
+
+impl QuotaShare {
+    /// The whole of each quota, for one function alone.
+    pub const WHOLE: Self = Self { of_all: 1.0, callers: Some(1) };
+
+    /// The function's own part of the operation's quota.
+    pub fn part(self, operation: Operation) -> f64 {
+        let by_table = || u32::try_from(operation.quota_callers()).unwrap_or(u32::MAX);
+        self.of_all / f64::from(self.callers.unwrap_or_else(by_table).max(1))
+    }
+}
+
 impl Paces {
-    /// Paces that use `share` (0 < x ≤ 1) of each quota.
-    pub(crate) fn new(share: f64) -> Self {
-        let of_rows = ALL.iter().filter_map(|row| Some((row.service(), row.quota()?)));
-        let quotas = of_rows.chain(Cryptography::ALL.map(|key| ("kms", key.quota())));
-        let pace = |per_second: f64| Pace::direct(steady(per_second * share));
-        Self(quotas.map(|(service, (name, per_second))| ((service, name), pace(per_second))).collect())
+    /// Paces that use that share of each quota.
+    pub(crate) fn new(share: QuotaShare) -> Self {
+        // Which quota the use of a key counts against depends on the key.
+        let using = |row: &Operation| Cryptography::ALL.map(|key| row.with(key));
+        let rows = ALL.iter().flat_map(|row| {
+            let is_cryptography = using(row).contains(row);
+            std::iter::once(*row).chain(using(row).into_iter().filter(move |_| is_cryptography))
+        });
+        let pace = |row: Operation| {
+            let (name, per_second) = row.quota()?;
+            Some(((row.service(), name), Pace::direct(steady(per_second * share.part(row)))))
+        };
+        Self(rows.filter_map(pace).collect())
     }
 
     /// Waits until the operation may be called.
@@ -57,8 +84,27 @@ mod tests {
     }
 
     #[test]
+    fn all_functions_together_keep_to_the_share_of_each_quota() {
+        let mut by_quota: BTreeMap<(&str, &str), BTreeMap<&str, f64>> = BTreeMap::new();
+        let share = QuotaShare { of_all: 0.5, callers: None };
+        for row in ALL {
+            let Some((name, _)) = row.quota() else { continue };
+            for function in row.callers() {
+                by_quota.entry((row.service(), name)).or_default().insert(function, share.part(*row));
+            }
+        }
+        for (quota, parts) in by_quota {
+            let sum: f64 = parts.values().sum();
+            assert!(sum <= 0.5 + 1e-9 && sum > 0.499, "{quota:?} {parts:?}");
+        }
+        assert!((share.part(crate::operation::DESCRIBE_KEY) - 0.1).abs() < 1e-9);
+        assert!((share.part(crate::operation::LIST_GRANTS) - 0.5).abs() < 1e-9);
+        assert!((QuotaShare { callers: Some(1), ..share }.part(crate::operation::DESCRIBE_KEY) - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
     fn every_quota_has_its_pace() {
-        let paces = Paces::new(1.0);
+        let paces = Paces::new(QuotaShare::WHOLE);
         let using = |row: &Operation| Cryptography::ALL.map(|key| row.with(key));
         for operation in ALL.iter().flat_map(|row| std::iter::once(*row).chain(using(row))) {
             if let Some((name, _)) = operation.quota().filter(|_| operation.service() == "kms") {

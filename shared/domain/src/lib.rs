@@ -9,6 +9,7 @@ pub mod exemption;
 pub mod failure;
 pub mod finding;
 pub mod key;
+pub mod key_policy;
 pub mod ledger;
 pub mod location;
 pub mod report;

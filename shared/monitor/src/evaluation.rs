@@ -139,8 +139,8 @@ impl Monitor<'_> {
         request: &Request<'_>,
         deadlines: &Deadlines,
     ) -> Result<Evaluation, RunError> {
-        let EvaluationSettings { kms_quota_share, monitored_keys, excluded_keys, .. } = self.settings;
-        let kms = Kms::new(&target.config, *kms_quota_share);
+        let EvaluationSettings { quota_share, monitored_keys, excluded_keys, .. } = self.settings;
+        let kms = Kms::new(&target.config, *quota_share);
         let location = &target.location;
         let inventory = Inventory::take(&kms, location, request.keys, monitored_keys, excluded_keys, request.now);
         let inventory = timeout_at(deadlines.evaluated, inventory)

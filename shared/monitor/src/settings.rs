@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use aws::pace::QuotaShare;
 use domain::location::KeyName;
 
 /// The environment variables of the process, read once. A variable that is set to nothing counts as not set: a
@@ -255,8 +256,8 @@ pub struct EvaluationSettings {
     pub monitored_keys: Vec<KeyName>,
     /// Keys to leave out.
     pub excluded_keys: Vec<KeyName>,
-    /// Share of each default KMS request quota that one run may use, 0 < x ≤ 1.
-    pub kms_quota_share: f64,
+    /// Which part of each default KMS request quota the function may use.
+    pub quota_share: QuotaShare,
     /// May a tag exclude its key?
     pub allow_exclusion_by_tag: bool,
 }
@@ -293,11 +294,21 @@ static EXCLUDED_KEYS: List<KeyName> = List {
 
 static KMS_QUOTA_SHARE: Text<f64> = Text {
     name: "KMS_QUOTA_SHARE",
-    default: "0.2",
+    default: "0.5",
     is_required: false,
     allowed: "a number above 0 and at most 1",
     parse: |value| value.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0),
-    meaning: "share of each default KMS request quota that one run may use",
+    meaning: "share of each default KMS request quota that all functions together may use; for each operation, a function \
+              gets the share divided by the number of functions that call it",
+};
+
+static KMS_QUOTA_CALLERS: Text<u32> = Text {
+    name: "KMS_QUOTA_CALLERS",
+    default: "",
+    is_required: false,
+    allowed: "a whole number from 1 to 100",
+    parse: |value| value.parse().ok().filter(|callers| (1..=100).contains(callers)),
+    meaning: "how many functions share each operation's part; empty = those that call it; 1 = this function runs alone",
 };
 
 static ALLOW_EXCLUSION_BY_TAG: Text<bool> = Text {
@@ -353,7 +364,7 @@ pub static PROBE_KEYS: List<String> = List {
 impl EvaluationSettings {
     /// All of them.
     pub const ALL: &'static [&'static dyn Setting] =
-        &[&MONITORED_KEYS, &EXCLUDED_KEYS, &ALLOW_EXCLUSION_BY_TAG, &KMS_QUOTA_SHARE];
+        &[&MONITORED_KEYS, &EXCLUDED_KEYS, &ALLOW_EXCLUSION_BY_TAG, &KMS_QUOTA_SHARE, &KMS_QUOTA_CALLERS];
 
     /// Reads them.
     ///
@@ -363,7 +374,10 @@ impl EvaluationSettings {
         Ok(Self {
             monitored_keys: MONITORED_KEYS.read(environment)?,
             excluded_keys: EXCLUDED_KEYS.read(environment)?,
-            kms_quota_share: KMS_QUOTA_SHARE.require(environment)?,
+            quota_share: QuotaShare {
+                of_all: KMS_QUOTA_SHARE.require(environment)?,
+                callers: KMS_QUOTA_CALLERS.read(environment)?,
+            },
             allow_exclusion_by_tag: ALLOW_EXCLUSION_BY_TAG.require(environment)?,
         })
     }
@@ -431,7 +445,7 @@ mod tests {
         let (home, evaluation) = read(&[TOPIC, ("MONITORED_KEYS", ""), ("KMS_QUOTA_SHARE", " ")]).unwrap();
         assert_eq!(home.topic_arn, TOPIC.1);
         assert!(evaluation.monitored_keys.is_empty() && evaluation.excluded_keys.is_empty());
-        assert!((evaluation.kms_quota_share - 0.2).abs() < f64::EPSILON);
+        assert_eq!(evaluation.quota_share, QuotaShare { of_all: 0.5, callers: None });
         assert_eq!(home.findings_table, None);
         assert_eq!((home.reminder_interval_days, home.resolved_retention_days), (7, 365));
     }
@@ -487,6 +501,7 @@ mod tests {
             ),
             ("KMS_QUOTA_SHARE", &["0", "-0.1", "1.01", "NaN", "inf", "a lot"], "a number above 0 and at most 1"),
             ("ALLOW_EXCLUSION_BY_TAG", &["yes", "1", "TRUE"], "`true` or `false`"),
+            ("KMS_QUOTA_CALLERS", &["0", "101", "-1", "1.5", "all"], "a whole number from 1 to 100"),
             ("FINDINGS_TABLE", &["ab", "a b c", "arn:aws:dynamodb:us-east-1:123456789012:table/t"], "a DynamoDB table"),
             ("RESOLVED_RETENTION_DAYS", &["0", "3651", "a year"], "a whole number from 1 to 3650"),
             ("REMINDER_INTERVAL_DAYS", &["-1", "3651", "weekly", "1.5"], "a whole number from 0 to 3650"),

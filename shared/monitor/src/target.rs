@@ -1,6 +1,7 @@
 //! Where the keys are, and where the monitor lives. In one account both are the same.
 
 use aws::call::Calls;
+use aws::pace::QuotaShare;
 use aws_config::SdkConfig;
 use domain::location::Location;
 
@@ -33,7 +34,7 @@ impl Home {
             sns: aws_sdk_sns::Client::new(config),
             dynamodb: aws_sdk_dynamodb::Client::new(config),
             // No other part of the account makes calls of the home's.
-            calls: Calls::new(1.0),
+            calls: Calls::new(QuotaShare::WHOLE),
         }
     }
 }

@@ -216,7 +216,7 @@ mod tests {
             assert_eq!(alert(&report), None, "{reason}");
         }
     }
-    const NEVER: [&str; 3] = ["learning", "key_in_transition", "usage_not_asked"];
+    const NEVER: [&str; 4] = ["learning", "key_in_transition", "usage_not_asked", "grants_not_asked"];
 
     #[test]
     fn the_alert_as_the_team_reads_it() {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use access_checker::AccessChecker;
 use aws::operation;
 use domain::control::Control;
 use health_prober::HealthProber;
@@ -32,12 +33,13 @@ impl Function {
     }
 }
 
-fn functions() -> [Function; 4] {
+fn functions() -> [Function; 5] {
     [
         Function::of::<RotationChecker>(),
         Function::of::<KeyAgeChecker>(),
         Function::of::<HealthProber>(),
         Function::of::<UsageAnomalyScorer>(),
+        Function::of::<AccessChecker>(),
     ]
 }
 

@@ -19,7 +19,7 @@ async fn main() {
     let binary = std::env::args_os().nth(1).unwrap_or_else(|| "target/release/rotation-checker".into());
     println!("{:>8}  {:>8}  {:>9}  {:>8}", "keys", "calls", "seconds", "peak MiB");
     for keys in [10, 1_000, 10_000, 50_000] {
-        let (fleet, function) = start(&binary, fleet(keys), &[("KMS_QUOTA_SHARE", "1")]);
+        let (fleet, function) = start(&binary, fleet(keys), &[("KMS_QUOTA_SHARE", "1"), ("KMS_QUOTA_CALLERS", "1")]);
         let (seconds, peak) = run(&function).await;
         let calls: u64 = fleet.calls().values().sum();
         println!("{keys:>8}  {calls:>8}  {seconds:>9.1}  {peak:>8}");

@@ -35,7 +35,10 @@ async fn main() {
         fleet.replace(describe(keys)).unwrap();
         fleet.clear_calls();
         fleet.clear_writes();
-        let settings: Vec<_> = [("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", "1")].into_iter().chain(ledger).collect();
+        let settings: Vec<_> = [("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", "1"), ("KMS_QUOTA_CALLERS", "1")]
+            .into_iter()
+            .chain(ledger)
+            .collect();
         let function = FunctionProcess::start(&binary, &fleet, &settings).unwrap();
         let deadline = Duration::from_mins(15);
         let outcome = function.invoke_with(&json!({}), Invocation { deadline, ..Invocation::default() }).await;

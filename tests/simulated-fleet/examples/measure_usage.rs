@@ -42,8 +42,12 @@ async fn main() {
     );
     for keys in [20, 200, 1_000, 2_000] {
         let fleet = Fleet::serve(describe(fleet(keys))).unwrap();
-        let function =
-            FunctionProcess::start(&binary, &fleet, &[("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", &share)]).unwrap();
+        let function = FunctionProcess::start(
+            &binary,
+            &fleet,
+            &[("SNS_TOPIC_ARN", TOPIC), ("KMS_QUOTA_SHARE", &share), ("KMS_QUOTA_CALLERS", "1")],
+        )
+        .unwrap();
         let deadline = Duration::from_mins(15);
         let outcome = function.invoke_with(&json!({}), Invocation { deadline, ..Invocation::default() }).await;
         let seconds = outcome.elapsed.as_secs_f64();

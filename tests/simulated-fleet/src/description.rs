@@ -35,6 +35,8 @@ pub struct FleetDescription {
     pub metric_page_size: Option<usize>,
     /// What `GetMetricData` says beside its results.
     pub metric_messages: Vec<MetricMessage>,
+    /// Does KMS keep to its default request quotas, in each Region by itself? A call above one is throttled. Default: no.
+    pub quotas: bool,
     /// How long each call takes, faults included. Default 0.
     pub latency_ms: u64,
     /// The keys, in the order in which `ListKeys` gives them.
@@ -61,6 +63,7 @@ impl Default for FleetDescription {
             table_page_size: None,
             metric_page_size: None,
             metric_messages: Vec::new(),
+            quotas: false,
             latency_ms: 0,
             keys: Vec::new(),
             unassociated_aliases: Vec::new(),
@@ -125,6 +128,8 @@ pub struct KeyDescription {
     pub usage_tracking_start: Option<Timestamp>,
     /// The default policy: a string is answered as it is, anything else as JSON. Default: the account may do anything.
     pub policy: Option<Value>,
+    /// What `ListGrants` gives, in this order.
+    pub grants: Vec<Grant>,
     /// The key exists, but `ListKeys` does not give it.
     pub unlisted: bool,
     /// `ListKeys` gives the key; to every other call it does not exist.
@@ -165,6 +170,7 @@ impl Default for KeyDescription {
             last_usage: None,
             usage_tracking_start: None,
             policy: None,
+            grants: Vec::new(),
             unlisted: false,
             gone: false,
             omit: BTreeMap::new(),
@@ -223,6 +229,41 @@ pub struct PastRotation {
     pub key_material_state: Option<String>,
     /// When this imported material expires.
     pub valid_to: Option<Timestamp>,
+}
+
+/// One grant, or `count` grants that are alike but for their id.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grant {
+    /// How many grants this entry stands for. Default 1.
+    pub count: u32,
+    /// Left out of the answer by default.
+    pub name: Option<String>,
+    /// Who may use the key; `{account}` stands for the fleet's. `None` (`null`) leaves it out of the answer. Default: a role
+    /// of the fleet's account.
+    pub grantee: Option<String>,
+    /// The service principal that may use the key. Left out of the answer by default.
+    pub grantee_service: Option<String>,
+    /// Who may end the grant. Left out of the answer by default.
+    pub retiring: Option<String>,
+    /// Default `Decrypt`.
+    pub operations: Vec<String>,
+    /// Left out of the answer by default.
+    pub constraints: Option<Value>,
+}
+
+impl Default for Grant {
+    fn default() -> Self {
+        Self {
+            count: 1,
+            name: None,
+            grantee: Some("arn:aws:iam::{account}:role/app".to_owned()),
+            grantee_service: None,
+            retiring: None,
+            operations: vec!["Decrypt".to_owned()],
+            constraints: None,
+        }
+    }
 }
 
 /// The last use of a key.

@@ -29,6 +29,7 @@ use crate::kms;
 use crate::model::{Key, Model};
 use crate::operation::{Operation, Service};
 use crate::overrides::apply_overrides;
+use crate::quotas::Quotas;
 use crate::regions;
 use crate::server::Server;
 use crate::sns::{self, Published};
@@ -216,6 +217,7 @@ struct ServedFleet {
     /// Calls so far that a fault was asked about, by operation and, for the faults of a key, key index.
     asked: Mutex<HashMap<(Operation, Option<u32>), u64>>,
     reads: Mutex<Reads>,
+    quotas: Quotas,
     /// The other Regions that the description knows.
     elsewhere: BTreeMap<String, Arc<ServedFleet>>,
 }
@@ -240,7 +242,7 @@ impl ServedFleet {
             elsewhere.insert(name.clone(), Arc::new(served));
         }
         let model = Model::new(description)?;
-        Ok(Self { model, asked: Mutex::default(), reads: Mutex::default(), elsewhere })
+        Ok(Self { model, asked: Mutex::default(), reads: Mutex::default(), quotas: Quotas::default(), elsewhere })
     }
 
     /// What is being served in that Region.
@@ -338,7 +340,9 @@ async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: 
     lock(&state.calls_by_region).entry(region.to_owned()).or_default().record(operation.name(), named);
 
     let resource = key.map_or_else(|| "*".to_owned(), |key| key.arn());
-    let fault = served.fault(operation, key);
+    let spec = key.map(|key| key.entry.key_spec.as_str());
+    let is_throttled = served.model.description.quotas && !served.quotas.take(operation, spec);
+    let fault = if is_throttled { Some(Fault::new(FaultKind::Throttled)) } else { served.fault(operation, key) };
     let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
     suffer(state, &served, operation, &resource, fault.as_ref(), || {
         let key = found?;

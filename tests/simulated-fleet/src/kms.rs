@@ -101,6 +101,7 @@ pub(crate) fn answer(
         (Operation::GetKeyRotationStatus, Some(key)) => get_key_rotation_status(&key)?,
         (Operation::ListKeyRotations, Some(key)) => list_key_rotations(&key, &pager)?,
         (Operation::ListResourceTags, Some(key)) => list_resource_tags(&key, &pager)?,
+        (Operation::ListGrants, Some(key)) => list_grants(model, &key, &pager)?,
         (Operation::GetKeyLastUsage, Some(key)) => get_key_last_usage(&key),
         (Operation::GetKeyPolicy, Some(key)) => get_key_policy(model, &key, request)?,
         _ => return Err(unknown_operation()),
@@ -335,6 +336,35 @@ fn list_resource_tags(key: &Key<'_>, pager: &Pager<'_>) -> Result<Value, ApiErro
     pager.page_of("Tags", &tags, |(name, value)| json!({"TagKey": name, "TagValue": value}))
 }
 
+fn list_grants(model: &Model, key: &Key<'_>, pager: &Pager<'_>) -> Result<Value, ApiError> {
+    let repeated = key.entry.grants.iter().flat_map(|grant| (0..grant.count).map(move |_| grant));
+    let grants: Vec<_> = repeated.enumerate().collect();
+    pager.page_of("Grants", &grants, |(number, grant)| {
+        let mut entry = json!({
+            "KeyId": key.arn(),
+            "GrantId": format!("{number:064x}"),
+            "CreationDate": date(key.entry.creation_date),
+            "IssuingAccount": format!("arn:{}:iam::{}:root", model.description.partition, model.description.account_id),
+            "Operations": grant.operations,
+        });
+        let optional = [
+            ("Name", &grant.name),
+            ("GranteePrincipal", &grant.grantee),
+            ("GranteeServicePrincipal", &grant.grantee_service),
+            ("RetiringPrincipal", &grant.retiring),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                merge(&mut entry, json!({name: value.replace("{account}", &model.description.account_id)}));
+            }
+        }
+        if let Some(constraints) = &grant.constraints {
+            merge(&mut entry, json!({"Constraints": constraints}));
+        }
+        entry
+    })
+}
+
 fn get_key_policy(model: &Model, key: &Key<'_>, request: &Request) -> Result<Value, ApiError> {
     // `default` is the only name there is.
     if request.policy_name.as_deref().is_some_and(|name| name != "default") {
@@ -374,7 +404,7 @@ impl Pager<'_> {
     /// Entries on this page, at most.
     fn limit(&self) -> Result<usize, ApiError> {
         let (default, max) = match self.operation {
-            Operation::ListAliases => (50, 100),
+            Operation::ListAliases | Operation::ListGrants => (50, 100),
             Operation::ListResourceTags => (50, 50),
             _ => (100, 1000),
         };

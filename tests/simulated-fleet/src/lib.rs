@@ -18,6 +18,7 @@ mod kms;
 mod model;
 mod operation;
 mod overrides;
+mod quotas;
 mod regions;
 mod runtime_api;
 mod server;

@@ -32,6 +32,7 @@ pub enum Operation {
     GetMetricData,
     GetTopicAttributes,
     ListAliases,
+    ListGrants,
     ListKeyRotations,
     ListKeys,
     ListMetrics,
@@ -45,7 +46,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::BatchWriteItem,
         Self::Decrypt,
         Self::DeleteItem,
@@ -60,6 +61,7 @@ impl Operation {
         Self::GetMetricData,
         Self::GetTopicAttributes,
         Self::ListAliases,
+        Self::ListGrants,
         Self::ListKeyRotations,
         Self::ListKeys,
         Self::ListMetrics,
@@ -89,6 +91,7 @@ impl Operation {
             Self::GetMetricData => "GetMetricData",
             Self::GetTopicAttributes => "GetTopicAttributes",
             Self::ListAliases => "ListAliases",
+            Self::ListGrants => "ListGrants",
             Self::ListKeyRotations => "ListKeyRotations",
             Self::ListKeys => "ListKeys",
             Self::ListMetrics => "ListMetrics",
@@ -131,6 +134,7 @@ impl Operation {
             self,
             Self::DescribeCustomKeyStores
                 | Self::ListAliases
+                | Self::ListGrants
                 | Self::ListKeyRotations
                 | Self::ListKeys
                 | Self::ListResourceTags

@@ -9,7 +9,7 @@ use crate::description::{CustomKeyStore, FleetDescription, KeyDescription};
 use crate::faults::Fault;
 use crate::operation::Operation;
 
-/// What is different in another Region. Account, partition and page size are the fleet's.
+/// What is different in another Region. Account, partition, page size and whether there are quotas are the fleet's.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegionDescription {
@@ -32,6 +32,7 @@ impl RegionDescription {
             region: region.to_owned(),
             partition: home.partition.clone(),
             page_size: home.page_size,
+            quotas: home.quotas,
             latency_ms: self.latency_ms.unwrap_or(home.latency_ms),
             keys: self.keys.clone(),
             custom_key_stores: self.custom_key_stores.clone(),

@@ -7,8 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use domain::key::RelatedKey;
 use serde_json::{Map, Value};
+
+use super::document::{Document, Unreadable};
+use crate::key::RelatedKey;
 
 /// A policy in the form in which it can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,23 +29,21 @@ struct Statement {
 }
 
 impl Policy {
-    /// Reads the policy of `key`. `None` if it is no policy document.
-    pub fn parse(text: &str, key: &RelatedKey) -> Option<Self> {
-        let Ok(Value::Object(mut others)) = serde_json::from_str(text) else { return None };
-        let statements = match others.remove("Statement")? {
-            Value::Array(statements) => statements,
-            statement => vec![statement],
-        };
-        let statements: Option<Vec<Statement>> =
-            statements.into_iter().enumerate().map(|(place, content)| Statement::of(place, content)).collect();
+    /// Reads the policy of `key`.
+    ///
+    /// # Errors
+    /// It is no policy document.
+    pub fn parse(text: &str, key: &RelatedKey) -> Result<Self, Unreadable> {
+        let Document { statements, others } = Document::parse(text)?;
         let mut distinct: Vec<Statement> = Vec::new();
-        for statement in statements? {
-            if !distinct.iter().any(|it| it.content == statement.content) {
-                distinct.push(statement);
+        for (label, members) in statements {
+            let content = normal(Value::Object(members));
+            if !distinct.iter().any(|it| it.content == content) {
+                distinct.push(Statement { name: label.to_string(), content });
             }
         }
         let others = others.into_iter().map(|(name, value)| (name, normal(value))).collect();
-        Some(Self { key: key.clone(), statements: distinct, others })
+        Ok(Self { key: key.clone(), statements: distinct, others })
     }
 
     /// What of the primary's policy is different in that of its replica in `region`, in words; nothing if they mean the
@@ -73,16 +73,6 @@ impl Policy {
         let changed = names.into_iter().filter(|name| !is_same(name));
         differences.extend(changed.map(|name| format!("member `{name}` is different in {region}")));
         differences
-    }
-}
-
-impl Statement {
-    fn of(place: usize, content: Value) -> Option<Self> {
-        let name = match content.as_object()?.get("Sid").and_then(Value::as_str) {
-            Some(sid) if !sid.is_empty() => format!("statement `{sid}`"),
-            _ => format!("statement {}", place + 1),
-        };
-        Some(Self { name, content: normal(content) })
     }
 }
 
@@ -328,7 +318,7 @@ mod tests {
     #[test]
     fn what_is_no_policy_is_not_compared() {
         for text in ["", "{", "[]", "\"text\"", "null", "{}", r#"{"Statement": "none"}"#, r#"{"Statement": [1]}"#] {
-            assert_eq!(Policy::parse(text, &primary()), None, "{text}");
+            assert!(Policy::parse(text, &primary()).is_err(), "{text}");
         }
     }
 }
