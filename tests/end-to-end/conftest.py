@@ -13,6 +13,7 @@ import usage
 from local_aws import NOT_YET, ROOT, LocalAws, Subscriber, built_template, quick_binaries
 
 ROTATION, AGE, HEALTH, USAGE = "rotation-checker", "key-age-checker", "health-prober", "usage-anomaly-scorer"
+ACCESS = "access-checker"
 EVENTS = ROOT / "events"
 TRAIL = "trail"
 IDENTITY_CENTER = "/aws-reserved/sso.amazonaws.com/"  # the path of its roles, with the Region
@@ -35,6 +36,10 @@ FINDINGS = {
         ("alias/not-yet", "key-usable", "no_key_material", "MEDIUM"),
     },
     USAGE: {("alias/payments", "usage-anomaly", "unusual_usage", "HIGH")},
+    ACCESS: {
+        ("alias/inbox", "public-access", "public", "CRITICAL"),
+        ("alias/ledger", "foreign-grant", "foreign_grantee", "HIGH"),
+    },
 }
 
 

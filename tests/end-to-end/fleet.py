@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import json
 import os
 import time
 
@@ -28,6 +29,15 @@ CONTROLS = {
         "key-store-connected",
     ),
     "usage-anomaly-scorer": ("usage-anomaly", "key-unused", "decrypt-ratio"),
+    "access-checker": (
+        "public-access",
+        "foreign-access",
+        "foreign-grant",
+        "service-principal-bound",
+        "administration-separated",
+        "policy-manageable",
+        "required-tags",
+    ),
 }
 # A key that says so may be tried out.
 PROBE = {"TagKey": "kms-compliance/probe", "TagValue": "true"}
@@ -69,6 +79,18 @@ def used(anomaly=("NOT_APPLICABLE", "no_usage"), unused="too_young", ratio=("NOT
     return (anomaly, ("NOT_APPLICABLE", unused), ratio)
 
 
+def reached(public=("COMPLIANT", "not_public"), foreign=("COMPLIANT", "no_foreign_access"), grant="no_foreign_grant"):
+    return (
+        public,
+        foreign,
+        ("COMPLIANT" if grant == "no_foreign_grant" else "NON_COMPLIANT", grant),
+        ("COMPLIANT", "services_bound"),
+        ("COMPLIANT", "separated"),
+        ("COMPLIANT", "manageable"),
+        ("NOT_APPLICABLE", "not_required"),
+    )
+
+
 HEALTHY = health()
 TRIED_OUT = health(trip=("COMPLIANT", "round_trip_ok"))
 
@@ -82,6 +104,7 @@ class Key:
     arn: str = ""
     health: tuple = HEALTHY
     usage: tuple = used()
+    access: tuple = reached()
     night: datetime.datetime = None  # when it was used as never before
 
     @property
@@ -91,6 +114,7 @@ class Key:
             "key-age-checker": self.age,
             "health-prober": self.health,
             "usage-anomaly-scorer": self.usage,
+            "access-checker": self.access,
         }
 
     @property
@@ -164,6 +188,18 @@ def create(aws):
     for region in REPLICA_REGIONS:
         kms.replicate_key(KeyId=arn, ReplicaRegion=region, Tags=[PROBE])
 
+    # A statement for everybody, and a grant for a foreign account.
+    open_key, shared = keys["alias/inbox"], keys["alias/ledger"]
+    policy = json.loads(kms.get_key_policy(KeyId=open_key.arn, PolicyName="default")["Policy"])
+    condition = {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}
+    everybody = {"Sid": "Partner", "Effect": "Allow", "Principal": "*", "Action": "kms:Encrypt", "Resource": "*"}
+    policy["Statement"].append(everybody | {"Condition": condition})
+    kms.put_key_policy(KeyId=open_key.arn, PolicyName="default", Policy=json.dumps(policy))
+    open_key.access = reached(("NON_COMPLIANT", "public"), ("NOT_APPLICABLE", "public"))
+    grantee = "arn:aws:iam::222222222222:role/copy"
+    kms.create_grant(KeyId=shared.arn, GranteePrincipal=grantee, Operations=["Decrypt"])
+    shared.access = reached(grant="foreign_grantee")
+
     # Somebody decrypted a lot last night.
     usage, payments, backups = Usage(), keys["alias/payments"], keys["alias/backups"]
     usage.lay(aws, payments.arn, "GenerateDataKey", by_day=40, at_night=5)
@@ -182,6 +218,9 @@ def fix(aws, keys):
     kms.enable_key_rotation(KeyId=payments.arn)
     import_material(kms, vault.arn, None)
     import_material(kms, empty.arn, None)
+    shared = keys["alias/ledger"]
+    for grant in kms.list_grants(KeyId=shared.arn)["Grants"]:
+        kms.revoke_grant(KeyId=shared.arn, GrantId=grant["GrantId"])
     # What was decrypted stays decrypted; somebody answers for it.
     until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=7)
     value = f"until={until:%Y-%m-%d} owner=payments-team reason=the yearly restore test"
@@ -191,6 +230,7 @@ def fix(aws, keys):
         "key-age-checker": ("resolved", findings([vault], "key-age-checker")),
         "health-prober": ("resolved", findings([empty], "health-prober")),
         "usage-anomaly-scorer": ("exemptions", findings([payments], "usage-anomaly-scorer")),
+        "access-checker": ("resolved", findings([shared], "access-checker")),
     }
 
 

@@ -33,7 +33,11 @@ RULES = {
         },
         {"KMS CMK Deletion", "KMS Imported Key Material Expiration"},
     ),
+    "access-checker": ({"PutKeyPolicy", "ReplicateKey", "TagResource", "UntagResource"}, set()),
 }
+
+# Requests about grants: access-checker looks into those that no AWS service made.
+GRANT_CALLS = {"CreateGrant", "RetireGrant", "RevokeGrant"}
 
 # Requests that name a custom key store and no key: the daily function looks at all keys.
 KEY_STORE_CALLS = ("ConnectCustomKeyStore", "DisconnectCustomKeyStore")
@@ -41,6 +45,10 @@ KEY_STORE_CALLS = ("ConnectCustomKeyStore", "DisconnectCustomKeyStore")
 # What requests carry besides the key, and what their answers do.
 CALLS = {
     "CancelKeyDeletion": ({}, {}),
+    "CreateGrant": (
+        {"granteePrincipal": "arn:aws:iam::222222222222:role/copy", "operations": ["Decrypt"]},
+        {"grantId": "f5d9f3a1"},
+    ),
     "DeleteImportedKeyMaterial": ({}, {}),
     "DisableKey": ({}, {}),
     "DisableKeyRotation": ({}, {}),
@@ -55,6 +63,9 @@ CALLS = {
         {"replicaRegion": "eu-west-1", "policy": '{"Version": "2012-10-17"}', "bypassPolicyLockoutSafetyCheck": False},
         {"replicaPolicy": '{"Version": "2012-10-17"}'},
     ),
+    # Its request has no members, when it names the grant by a token.
+    "RetireGrant": (None, {"grantId": "f5d9f3a1"}),
+    "RevokeGrant": ({"grantId": "f5d9f3a1"}, {"grantId": "f5d9f3a1"}),
     "RotateKeyOnDemand": ({}, {}),
     "ScheduleKeyDeletion": (
         {"pendingWindowInDays": 20},
@@ -90,7 +101,9 @@ def api_call(name, arn, by_id=False):
         "awsRegion": region,
         "sourceIPAddress": "192.0.2.0",
         "userAgent": "aws-cli/2.31.0",
-        "requestParameters": {"keyId": resource.removeprefix("key/") if by_id else arn, **request},
+        "requestParameters": None
+        if request is None
+        else {"keyId": resource.removeprefix("key/") if by_id else arn, **request},
         "responseElements": None if answer is None else {"keyId": arn, **answer},
         "requestID": "ee408f36-ea01-422b-ac14-b0f147c68334",
         "eventID": "3c4226b0-1e81-48a8-a333-7fa5f3cbd118",
@@ -128,6 +141,13 @@ def failed(call, code):
 def own(kind, arn):
     """What KMS did by itself."""
     return _event(kind, arn, [arn], {"key-id": arn.rpartition("/")[2]})
+
+
+def by_service(call, service="ec2.amazonaws.com"):
+    """The same request, made by an AWS service for somebody."""
+    return call | {
+        "detail": call["detail"] | {"userIdentity": call["detail"]["userIdentity"] | {"invokedBy": service}}
+    }
 
 
 def of_account(event, account):

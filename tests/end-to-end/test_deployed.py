@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import fleet
-from conftest import AGE, EVENTS, FINDINGS, HEALTH, IDENTITY_CENTER, ROTATION, TRAIL, USAGE, event
+from conftest import ACCESS, AGE, EVENTS, FINDINGS, HEALTH, IDENTITY_CENTER, ROTATION, TRAIL, USAGE, event
 from local_aws import APPLICATION_STACK, REGION, ROOT, STACK, Subscriber, receive
 from test_watching import searches
 
@@ -29,7 +29,7 @@ FINDING = {
     "remediation",
     "references",
 }
-FUNCTIONS = (ROTATION, AGE, HEALTH, USAGE)
+FUNCTIONS = (ROTATION, AGE, HEALTH, USAGE, ACCESS)
 
 
 def denied(function):

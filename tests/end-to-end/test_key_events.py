@@ -16,6 +16,17 @@ from test_deployed import log_lines
 LISTENERS = {each: functions(read_template())[each] for each in key_events.RULES}
 FOR_EVENTS = listeners(read_template())
 PLACES, KEY_STORES = ("ApiCallRule", "KeyEventRule"), "HealthProberKeyStores"
+GRANTS = "AccessCheckerGrantRule"
+OF_GRANTS = "$.detail.responseElements.keyId"
+
+
+def rules_of(function):
+    """The rules that feed a function's queue."""
+    places = ("ApiCallRule", "GrantRule") if function == "access-checker" else PLACES
+    return [f"{LISTENERS[function]}{place}" for place in places]
+
+
+ALL_RULES = [*(rule for each in LISTENERS for rule in rules_of(each)), KEY_STORES]
 ARN = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 every_listener = pytest.mark.parametrize(("function", "logical_id"), LISTENERS.items())
 
@@ -30,7 +41,7 @@ def test_every_function_with_rules_is_here():
 @every_listener
 def test_the_rules_take_the_accounts_own_successful_requests_and_kms_own_events(resources, function, logical_id):
     calls, own = key_events.RULES[function]
-    of_requests, of_kms = (properties(resources, f"{logical_id}{place}")["EventPattern"] for place in PLACES)
+    of_requests = properties(resources, f"{logical_id}ApiCallRule")["EventPattern"]
     assert set(of_requests["detail"].pop("eventName")) == calls
     assert of_requests == {
         "account": [ACCOUNT],
@@ -38,13 +49,34 @@ def test_the_rules_take_the_accounts_own_successful_requests_and_kms_own_events(
         "detail-type": [key_events.API_CALL],
         "detail": {"eventSource": ["kms.amazonaws.com"], "errorCode": [{"exists": False}]},
     }
-    assert set(of_kms.pop("detail-type")) == own
-    assert of_kms == {"account": [ACCOUNT], "source": ["aws.kms"]}
+    if own:
+        of_kms = properties(resources, f"{logical_id}KeyEventRule")["EventPattern"]
+        assert set(of_kms.pop("detail-type")) == own
+        assert of_kms == {"account": [ACCOUNT], "source": ["aws.kms"]}
+
+
+def test_the_rule_for_grants_leaves_out_those_that_services_make(resources):
+    pattern = properties(resources, GRANTS)["EventPattern"]
+    assert set(pattern["detail"].pop("eventName")) == key_events.GRANT_CALLS
+    assert pattern == {
+        "account": [ACCOUNT],
+        "source": ["aws.kms"],
+        "detail-type": [key_events.API_CALL],
+        "detail": {
+            "eventSource": ["kms.amazonaws.com"],
+            "userIdentity": {"invokedBy": [{"exists": False}]},
+            "responseElements": {"keyId": [{"exists": True}]},
+            "errorCode": [{"exists": False}],
+        },
+    }
 
 
 @every_listener
 def test_a_rule_hands_on_the_key_and_loses_nothing(resources, function, logical_id):
-    for place, path in zip(PLACES, ("$.detail.requestParameters.keyId", "$.detail.key-id"), strict=True):
+    places = dict(zip(PLACES, ("$.detail.requestParameters.keyId", "$.detail.key-id"), strict=True))
+    if function == "access-checker":
+        places = {"ApiCallRule": places["ApiCallRule"], "GrantRule": OF_GRANTS}
+    for place, path in places.items():
         rule = properties(resources, f"{logical_id}{place}")
         assert rule.get("State", "ENABLED") == "ENABLED" and "EventBusName" not in rule
         assert rule["Targets"] == [
@@ -92,11 +124,8 @@ def test_a_burst_becomes_a_few_runs_that_give_back_single_messages(resources, fu
 @pytest.mark.parametrize(
     ("queue", "rules"),
     [
-        *((f"{each}EventQueue", [f"{each}{place}" for place in PLACES]) for each in LISTENERS.values()),
-        (
-            "KeyEventDeadLetterQueue",
-            [*(f"{each}{place}" for each in LISTENERS.values() for place in PLACES), KEY_STORES],
-        ),
+        *((f"{LISTENERS[each]}EventQueue", rules_of(each)) for each in LISTENERS),
+        ("KeyEventDeadLetterQueue", ALL_RULES),
     ],
 )
 def test_its_rules_alone_may_write_to_a_queue(resources, queue, rules):
@@ -135,7 +164,7 @@ def test_what_names_a_key_store_and_no_key_starts_a_run_over_all_keys(resources)
 
 def rules_that_take(deployment, event):
     events, taking = deployment.aws.client("events"), set()
-    for rule in (*(f"{logical_id}{place}" for logical_id in LISTENERS.values() for place in PLACES), KEY_STORES):
+    for rule in ALL_RULES:
         pattern = events.describe_rule(Name=deployment.physical_id(rule))["EventPattern"]
         if events.test_event_pattern(EventPattern=pattern, Event=json.dumps(event))["Result"]:
             taking.add(rule)
@@ -154,9 +183,15 @@ def test_a_request_about_a_key_store_is_taken_by_the_rule_for_it(deployment, nam
 def test_a_successful_request_is_taken_by_the_rules_for_it(deployment, name):
     expected = {
         f"{LISTENERS[function]}ApiCallRule" for function, (calls, _) in key_events.RULES.items() if name in calls
-    }
+    } | ({GRANTS} if name in key_events.GRANT_CALLS else set())
     for by_id in (True, False):
         assert rules_that_take(deployment, key_events.api_call(name, ARN, by_id)) == expected
+
+
+@pytest.mark.parametrize("name", key_events.CALLS)
+def test_grants_that_a_service_made_are_left_to_the_daily_run(deployment, name):
+    taken = rules_that_take(deployment, key_events.api_call(name, ARN))
+    assert rules_that_take(deployment, key_events.by_service(key_events.api_call(name, ARN))) == taken - {GRANTS}
 
 
 @pytest.mark.parametrize("kind", key_events.OWN)

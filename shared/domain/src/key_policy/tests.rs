@@ -637,3 +637,34 @@ fn the_reason_names_what_holds_nobody() {
         "since `StringEqualsIfExists` holds where `aws:SourceVpc` is absent"
     );
 }
+
+/// The tests of others, in our form: see `docs/access.md`.
+#[test]
+fn the_situations_that_others_test() {
+    let own = || allow(&json!({"AWS": format!("arn:aws:iam::{OWN}:root")}), &json!("kms:*"));
+    let grants = json!({"kms:GrantOperations": ["Encrypt", "ReEncryptTo"]});
+    let via = json!("s3.af-south-1.amazonaws.com");
+    for (statements, expected) in [
+        (json!([own()]), "no"),
+        (json!([allow(&json!("*"), &json!("kms:*"))]), "public"),
+        (json!([own(), allow(&json!("*"), &json!("kms:Encrypt"))]), "public"),
+        (
+            json!([own(), {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:CreateGrant", "Resource": "*",
+                "Condition": {"StringEquals": {"kms:CallerAccount": OWN}}}]),
+            "no",
+        ),
+        (
+            json!([own(), {"Effect": "Allow", "Principal": {"AWS": OWN}, "Action": "kms:Encrypt", "Resource": "*",
+                "Condition": {"StringEquals": {"kms:ViaService": via}, "ForAllValues:StringEquals": grants}}]),
+            "no",
+        ),
+        (
+            json!([own(), {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:Encrypt", "Resource": "*",
+                "Condition": {"StringEquals": {"kms:ViaService": via, "kms:CallerAccount": "*"},
+                    "ForAllValues:StringEquals": grants}}]),
+            "by wildcard",
+        ),
+    ] {
+        assert_eq!(public_of(&policy_of(&statements)), expected, "{statements}");
+    }
+}
