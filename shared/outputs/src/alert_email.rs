@@ -14,7 +14,7 @@ use domain::text::{printable, unlinked};
 use domain::verdict::{Compliance, date};
 use jiff::Timestamp;
 
-use crate::alert::{counted, escaped_len, is_unwatched, of_change, summary};
+use crate::updates::{counted, escaped_len, is_unwatched, of_change, summary};
 
 /// Most findings that the message tells in full, and most lines of each list after them.
 const MAX_IN_FULL: usize = 50;

@@ -8,7 +8,7 @@ use domain::ledger::{Change, FindingUpdate};
 use domain::report::Report;
 use serde_json::{Value, json};
 
-use crate::alert::escaped_len;
+use crate::updates::escaped_len;
 
 /// Name and version of the form.
 const SCHEMA: &str = "kms-compliance-alert/1";

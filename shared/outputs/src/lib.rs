@@ -5,3 +5,4 @@ mod alert_email;
 mod alert_json;
 pub mod metrics;
 pub mod response;
+mod updates;
