@@ -9,6 +9,7 @@ use domain::location::Location;
 use domain::report::Report;
 use domain::verdict::{Compliance, date};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::alert::{counted, escaped_len, of_change, summary};
 
@@ -274,10 +275,7 @@ fn title(finding: &Finding) -> String {
 
 /// The evidence in one line, and each link in it in one of its own.
 fn tell_evidence(text: &mut String, finding: &Finding) {
-    let facts = finding.evidence.iter().map(|(name, value)| {
-        let value = value.as_str().map_or_else(|| value.to_string(), readable);
-        (name.replace('_', " "), value)
-    });
+    let facts = finding.evidence.iter().map(|(name, value)| (name.replace('_', " "), in_words(value)));
     let (links, words): (Vec<_>, Vec<_>) = facts.partition(|(_, value)| value.starts_with("https://"));
     if !words.is_empty() {
         let words: Vec<_> = words.into_iter().map(|(name, value)| format!("{name} {value}")).collect();
@@ -285,6 +283,27 @@ fn tell_evidence(text: &mut String, finding: &Finding) {
     }
     for (name, link) in links {
         let _ = writeln!(text, "    Evidence, {name}: {link}");
+    }
+}
+
+/// A value of the evidence. Of objects in a list, what they hold; anything else as JSON writes it.
+fn in_words(value: &Value) -> String {
+    let words = |name: &str, value: &Value| match value {
+        Value::Null => None,
+        Value::Array(values) if values.is_empty() => None,
+        Value::Array(values) => Some(format!("{name} {}", values.iter().map(in_words).collect::<Vec<_>>().join(", "))),
+        value => Some(format!("{name} {}", in_words(value))),
+    };
+    match value {
+        Value::String(text) => readable(text),
+        Value::Object(members) => {
+            let words = members.iter().filter_map(|(name, value)| words(&name.replace('_', " "), value));
+            format!("({})", words.collect::<Vec<_>>().join(", "))
+        }
+        Value::Array(values) if values.iter().any(Value::is_object) => {
+            values.iter().map(in_words).collect::<Vec<_>>().join(" ")
+        }
+        value => value.to_string(),
     }
 }
 
