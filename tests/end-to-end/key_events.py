@@ -145,9 +145,7 @@ def own(kind, arn):
 
 def by_service(call, service="ec2.amazonaws.com"):
     """The same request, made by an AWS service for somebody."""
-    return call | {
-        "detail": call["detail"] | {"userIdentity": call["detail"]["userIdentity"] | {"invokedBy": service}}
-    }
+    return call | {"detail": call["detail"] | {"userIdentity": call["detail"]["userIdentity"] | {"invokedBy": service}}}
 
 
 def of_account(event, account):

@@ -561,7 +561,7 @@ def test_tags_are_the_stacks(source, application):
     """CloudFormation puts the stack's tags on what takes tags: no resource repeats them."""
     for each in (source, application, read_template("replicas.yaml")):
         assert not re.search(r'"Key": "(Application|Environment)"', json.dumps(each["Resources"]))
-        assert "\"Tags\"" not in json.dumps(each.get("Globals", {}))
+        assert '"Tags"' not in json.dumps(each.get("Globals", {}))
     config = tomlkit.parse((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
     for section in ("default", "prod", "default-application-keys", "prod-application-keys"):
         deploy = config[section]["deploy"]["parameters"]

@@ -549,7 +549,7 @@ fn few(all: impl IntoIterator<Item = Value>) -> Value {
 }
 
 fn few_words(words: &[String]) -> String {
-    told(words.iter())
+    words.iter().map(|word| shortened(word)).collect::<Vec<_>>().join(", ")
 }
 
 /// The first of them in words, and how many more there are.

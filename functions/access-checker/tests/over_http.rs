@@ -383,8 +383,9 @@ async fn the_mail_as_its_reader_gets_it() {
         "CRITICAL  public-access: anyone can reach the key: statement `P`: anyone, since `kms:ViaService` restricts no caller",
         "Add to the Condition of statement `P`: \"StringEquals\": {\"kms:CallerAccount\": \"111111111111\"}",
         "LOW  required-tags: tag `owner` is missing",
-        "HIGH  foreign-grant: `arn:aws:iam::222222222222:role/copy` may Decrypt; CreateGrant, and may pass it on",
+        "HIGH  foreign-grant: `arn:aws:iam::222222222222:role/copy` may Decrypt, CreateGrant, and may pass it on",
         "aws kms revoke-grant",
+        "Evidence: statements (actions kms:Decrypt, principal *, sid P, statement 2, why anyone, since",
     ] {
         assert!(mail.contains(words), "{words}\n{mail}");
     }
