@@ -14,7 +14,7 @@ use domain::control::Control;
 use domain::failure::Failure;
 use domain::finding::KeyIdentity;
 use domain::key::Key;
-use domain::key_policy::{KeyPolicy, Principal, Trusted};
+use domain::key_policy::{KeyPolicy, Principal, Trusted, is_account_id};
 use domain::verdict::Verdict;
 use jiff::Timestamp;
 use monitor::check::{Check, KeyTags, Outcome, RunContext};
@@ -191,7 +191,7 @@ fn grantee(text: &str) -> Principal {
 }
 
 fn account_id(text: &str) -> Option<String> {
-    (text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.to_owned())
+    is_account_id(text).then(|| text.to_owned())
 }
 
 fn organisation_id(text: &str) -> Option<String> {

@@ -24,7 +24,7 @@ pub use access::{
 pub use actions::Actions;
 pub use condition::{Limit, Place};
 pub use document::{Document, Label, Unreadable};
-pub use principal::Principal;
+pub use principal::{Principal, is_account_id};
 pub use statement::KeyPolicy;
 
 #[cfg(test)]

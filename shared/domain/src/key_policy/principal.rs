@@ -119,8 +119,8 @@ fn list(value: &Value, member: &str) -> Result<Vec<Principal>, Unreadable> {
     Ok(principals)
 }
 
-/// Twelve digits.
-pub(super) fn is_account_id(text: &str) -> bool {
+/// Is it the ID of an account, twelve digits?
+pub fn is_account_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
