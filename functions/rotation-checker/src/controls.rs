@@ -223,22 +223,13 @@ mod tests {
     /// An eligible key.
     fn key() -> Key {
         Key {
-            arn: "arn:aws:kms:us-east-1:123456789012:key/k".into(),
-            id: "k".into(),
             manager: Some("CUSTOMER".into()),
             state: Some("Enabled".into()),
             spec: Some("SYMMETRIC_DEFAULT".into()),
             usage: Some("ENCRYPT_DECRYPT".into()),
             origin: Some("AWS_KMS".into()),
             created_at: Some(at("2020-01-01T00:00:00Z")),
-            multi_region: Ok(MultiRegion::No),
-            expiration_model: None,
-            valid_to: None,
-            deletion_date: None,
-            waiting_period_days: None,
-            custom_key_store_id: None,
-            algorithms: Vec::new(),
-            replicas: Ok(Vec::new()),
+            ..Key::unknown("arn:aws:kms:us-east-1:123456789012:key/k", "k")
         }
     }
 

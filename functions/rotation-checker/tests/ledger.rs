@@ -1,13 +1,15 @@
 //! The findings ledger, in runs of the function's binary against a simulated fleet: two runs at once, and everything that
 //! can be out of reach. `shared/monitor/tests/ledger.rs` walks through days and crashes.
 
-#![expect(clippy::indexing_slicing, clippy::needless_pass_by_value, clippy::unwrap_used, reason = "a test binary")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
 
 use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use simulated_fleet::harness::{self, TOPIC, WITH_LEDGER, describe, error_message, error_type, fleet_of, ok};
+use simulated_fleet::harness::{
+    self, TOPIC, WITH_LEDGER, describe, error_message, error_type, fleet_of, numbered_key, ok,
+};
 use simulated_fleet::{Fleet, Invocation, generated_key_id as id};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rotation-checker");
@@ -18,19 +20,12 @@ fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, simulated_fleet::Fu
     harness::start(BINARY, fleet, &settings)
 }
 
-/// A key with its number for name, so that the others may come and go.
-fn key(n: u32, facts: Value) -> Value {
-    let mut key = json!({ "key_id": id(n) });
-    key.as_object_mut().unwrap().extend(facts.as_object().unwrap().clone());
-    key
-}
-
 fn good(n: u32) -> Value {
-    key(n, json!({"rotation": {"enabled": true}}))
+    numbered_key(n, json!({"rotation": {"enabled": true}}))
 }
 
 fn off(n: u32) -> Value {
-    key(n, json!({}))
+    numbered_key(n, json!({}))
 }
 
 fn scheduled(id: &str) -> Value {
@@ -427,9 +422,9 @@ async fn only_a_daily_run_writes_the_metrics_of_a_daily_run() {
 
 #[tokio::test]
 async fn events_about_keys_that_could_not_be_judged_for_a_reason_that_passes_come_again() {
-    let transition = key(1, json!({"key_state": "Updating"}));
-    let throttled = key(2, json!({"faults": {"GetKeyRotationStatus": "server_error"}}));
-    let denied = key(3, json!({"faults": {"GetKeyRotationStatus": "denied"}}));
+    let transition = numbered_key(1, json!({"key_state": "Updating"}));
+    let throttled = numbered_key(2, json!({"faults": {"GetKeyRotationStatus": "server_error"}}));
+    let denied = numbered_key(3, json!({"faults": {"GetKeyRotationStatus": "denied"}}));
     let (_fleet, function) = start(fleet_of(json!([off(0), transition, throttled, denied])), &[]);
     let message = |n: u32| {
         let body = json!({"detail": {"keys": [id(n)]}}).to_string();

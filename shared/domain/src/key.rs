@@ -224,6 +224,29 @@ pub enum KeyKind {
 }
 
 impl Key {
+    /// A key of one Region of which no more is known than its name. AWS's answers never are this short: the tests of every
+    /// check state the facts that they are about, and take the others from here.
+    pub fn unknown(arn: impl Into<String>, id: impl Into<String>) -> Self {
+        Self {
+            arn: arn.into(),
+            id: id.into(),
+            manager: None,
+            state: None,
+            spec: None,
+            usage: None,
+            origin: None,
+            created_at: None,
+            multi_region: Ok(MultiRegion::No),
+            expiration_model: None,
+            valid_to: None,
+            deletion_date: None,
+            waiting_period_days: None,
+            custom_key_store_id: None,
+            algorithms: Vec::new(),
+            replicas: Ok(Vec::new()),
+        }
+    }
+
     /// The Region that the key lives in, from its ARN.
     pub fn region(&self) -> &str {
         self.arn.split(':').nth(3).unwrap_or_default()
@@ -275,33 +298,11 @@ impl Unexpected {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
-    /// A key of which nothing is known.
-    pub(crate) fn unknown_key() -> Key {
-        Key {
-            arn: String::new(),
-            id: String::new(),
-            manager: None,
-            state: None,
-            spec: None,
-            usage: None,
-            origin: None,
-            created_at: None,
-            multi_region: Ok(MultiRegion::No),
-            expiration_model: None,
-            valid_to: None,
-            deletion_date: None,
-            waiting_period_days: None,
-            custom_key_store_id: None,
-            algorithms: Vec::new(),
-            replicas: Ok(Vec::new()),
-        }
-    }
-
     fn key(spec: Option<&str>, usage: Option<&str>) -> Key {
-        Key { spec: spec.map(KeySpec::from), usage: usage.map(KeyUsage::from), ..unknown_key() }
+        Key { spec: spec.map(KeySpec::from), usage: usage.map(KeyUsage::from), ..Key::unknown("", "") }
     }
 
     #[test]
@@ -321,7 +322,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_key_lives_where_its_arn_says() {
-        let of = |arn: &str| Key { arn: arn.to_owned(), ..unknown_key() }.region().to_owned();
+        let of = |arn: &str| Key { arn: arn.to_owned(), ..Key::unknown("", "") }.region().to_owned();
         assert_eq!(of("arn:aws:kms:eu-west-1:123456789012:key/mrk-1"), "eu-west-1");
         assert_eq!(of("no ARN"), "");
     }

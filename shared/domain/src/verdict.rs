@@ -225,10 +225,9 @@ pub fn in_transition(state: &KeyState) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::tests::unknown_key;
 
     fn key(manager: Option<&str>, state: Option<&str>) -> Key {
-        Key { manager: manager.map(KeyManager::from), state: state.map(KeyState::from), ..unknown_key() }
+        Key { manager: manager.map(KeyManager::from), state: state.map(KeyState::from), ..Key::unknown("", "") }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The findings ledger, in runs against a simulated fleet with the time in the test's hand: day by day, and with a crash at
 //! every step.
 
-#![expect(clippy::indexing_slicing, clippy::needless_pass_by_value, clippy::unwrap_used, reason = "a test binary")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
 
 mod common;
 
@@ -17,7 +17,7 @@ use monitor::settings::{Environment, EvaluationSettings, HomeSettings};
 use monitor::target::{Home, Target};
 use outputs::response::AlertCounts;
 use serde_json::{Value, json};
-use simulated_fleet::harness::{TOPIC, WITH_LEDGER, describe, fleet_of};
+use simulated_fleet::harness::{TOPIC, WITH_LEDGER, describe, fleet_of, numbered_key};
 use simulated_fleet::{Fleet, When, generated_key_id as id};
 
 /// What a team is told of a fleet.
@@ -117,27 +117,23 @@ impl Team {
     }
 }
 
-/// A key with its number for name, so that the others may come and go.
-fn key(n: u32, facts: Value) -> Value {
-    let mut key = json!({ "key_id": id(n) });
-    key.as_object_mut().unwrap().extend(facts.as_object().unwrap().clone());
-    key
-}
-
 fn good(n: u32) -> Value {
-    key(n, json!({"rotation": {"enabled": true}}))
+    numbered_key(n, json!({"rotation": {"enabled": true}}))
 }
 
 fn off(n: u32) -> Value {
-    key(n, json!({}))
+    numbered_key(n, json!({}))
 }
 
 fn unreadable(n: u32, fault: impl Into<Value>) -> Value {
-    key(n, json!({"rotation": {"enabled": true}, "faults": {"GetKeyRotationStatus": fault.into()}}))
+    numbered_key(n, json!({"rotation": {"enabled": true}, "faults": {"GetKeyRotationStatus": fault.into()}}))
 }
 
 fn exempt(n: u32, until: &str) -> Value {
-    key(n, json!({"tags": {exempting_tag("enabled"): format!("until={until} owner=ana reason=moves to a new key")}}))
+    numbered_key(
+        n,
+        json!({"tags": {exempting_tag("enabled"): format!("until={until} owner=ana reason=moves to a new key")}}),
+    )
 }
 
 /// What is said of all three controls of a key.

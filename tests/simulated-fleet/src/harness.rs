@@ -14,7 +14,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::{Fleet, FleetDescription, FunctionProcess, Outcome};
+use crate::{Fleet, FleetDescription, FunctionProcess, Outcome, generated_key_id};
 
 /// The topic that functions under test publish to.
 pub const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
@@ -32,6 +32,13 @@ pub fn describe(fleet: Value) -> FleetDescription {
 /// The description of a fleet of these keys, with nothing else out of the ordinary.
 pub fn fleet_of(keys: impl Into<Value>) -> Value {
     json!({ "tables": [TABLE], "keys": keys.into() })
+}
+
+/// A key with its number for name, so that the others may come and go.
+pub fn numbered_key(n: u32, facts: Value) -> Value {
+    let Value::Object(mut key) = facts else { panic!("a key's facts are an object: {facts}") };
+    key.insert("key_id".to_owned(), generated_key_id(n).into());
+    key.into()
 }
 
 /// Serves the fleet and starts the binary against it, with the topic and these settings.
