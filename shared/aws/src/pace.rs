@@ -4,13 +4,41 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::clock::DefaultClock;
+use governor::clock::{Clock as _, DefaultClock};
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use crate::operation::{ALL, Cryptography, Operation};
 
-type Pace = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
+/// The least wait for a slot. The slots that come free meanwhile go one after the other, without a timer for each; it is a
+/// twentieth of the burst.
+const LEAST_WAIT: Duration = Duration::from_millis(5);
+
+/// The pace of one quota.
+#[derive(Debug)]
+struct Pace {
+    slots: RateLimiter<NotKeyed, InMemoryState, DefaultClock>,
+    /// Held by the call whose turn it is: the others wait here, asleep, in the order in which they came.
+    turn: Mutex<()>,
+}
+
+impl Pace {
+    fn new(quota: Quota) -> Self {
+        Self { slots: RateLimiter::direct(quota), turn: Mutex::default() }
+    }
+
+    /// Waits for a slot.
+    ///
+    /// governor's own waiting wakes every waiting call at each slot, through a thread of its own.
+    async fn wait(&self) {
+        let _turn = self.turn.lock().await;
+        while let Err(not_yet) = self.slots.check() {
+            sleep(not_yet.wait_time_from(self.slots.clock().now()).max(LEAST_WAIT)).await;
+        }
+    }
+}
 
 /// The paces of one Region.
 #[derive(Debug)]
@@ -47,7 +75,7 @@ impl Paces {
         });
         let pace = |row: Operation| {
             let (name, per_second) = row.quota()?;
-            Some(((row.service(), name), Pace::direct(steady(per_second * share.part(row)))))
+            Some(((row.service(), name), Pace::new(steady(per_second * share.part(row)))))
         };
         Self(rows.filter_map(pace).collect())
     }
@@ -56,7 +84,7 @@ impl Paces {
     pub(crate) async fn wait(&self, operation: Operation) {
         let pace = operation.quota().and_then(|(name, _)| self.0.get(&(operation.service(), name)));
         if let Some(pace) = pace {
-            pace.until_ready().await;
+            pace.wait().await;
         }
     }
 }

@@ -63,6 +63,7 @@ impl Fleet {
             tables: Mutex::new(tables),
             crash_point: CrashPoint::default(),
             requests: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
         });
         let router = Router::new().fallback(handle).with_state(Arc::clone(&state));
         Ok(Self { server: Server::start(router, port)?, state })
@@ -132,8 +133,14 @@ impl Fleet {
         lock(&self.state.calls).unknown()
     }
 
+    /// Calls that exceeded a quota.
+    pub fn throttled(&self) -> u64 {
+        self.state.throttled.load(Ordering::Relaxed)
+    }
+
     /// Forgets all calls.
     pub fn clear_calls(&self) {
+        self.state.throttled.store(0, Ordering::Relaxed);
         *lock(&self.state.calls) = Calls::default();
         lock(&self.state.calls_by_region).clear();
     }
@@ -208,6 +215,7 @@ struct FleetState {
     tables: Mutex<Tables>,
     crash_point: CrashPoint,
     requests: AtomicU64,
+    throttled: AtomicU64,
 }
 
 /// What is being served, and how far its faults have come.
@@ -342,6 +350,9 @@ async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: 
     let resource = key.map_or_else(|| "*".to_owned(), |key| key.arn());
     let spec = key.map(|key| key.entry.key_spec.as_str());
     let is_throttled = served.model.description.quotas && !served.quotas.take(operation, spec);
+    if is_throttled {
+        state.throttled.fetch_add(1, Ordering::Relaxed);
+    }
     let fault = if is_throttled { Some(Fault::new(FaultKind::Throttled)) } else { served.fault(operation, key) };
     let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
     suffer(state, &served, operation, &resource, fault.as_ref(), || {

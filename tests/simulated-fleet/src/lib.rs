@@ -18,6 +18,7 @@ mod kms;
 mod model;
 mod operation;
 mod overrides;
+pub mod process;
 mod quotas;
 mod regions;
 mod runtime_api;

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::calls::now;
 use crate::fleet::Fleet;
+use crate::process;
 use crate::server::Server;
 
 /// How long a function may take to ask for its first event, as with Lambda.
@@ -187,16 +188,12 @@ impl FunctionProcess {
 
     /// The most memory that it ever held resident; none when it has ended, or where there is no `/proc`.
     pub fn peak_memory_kib(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id?)).ok()?;
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok())
+        process::peak_memory_kib(self.process_id?)
     }
 
     /// The CPU time that it has used so far; none when it has ended, or where there is no `/proc`.
     pub fn cpu_time(&self) -> Option<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process_id?)).ok()?;
-        // The name in brackets may hold anything. `utime` and `stime` are the 14th and 15th field, in hundredths.
-        let ticks = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-        Some(Duration::from_millis(ticks.sum::<Result<u64, _>>().ok()?.saturating_mul(10)))
+        process::cpu_time(self.process_id?)
     }
 
     async fn deliver(&self, payload: String, invocation: Invocation) -> Outcome {
