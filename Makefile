@@ -18,6 +18,7 @@ SAM := $(BIN)/python -m samcli
 TEMPLATES := template.yaml application-keys.yaml replicas.yaml
 # One of each partition, and some that lack what others have.
 REGIONS := us-east-1 us-gov-west-1 cn-north-1 eu-central-2 ap-southeast-2 sa-east-1
+RUFF := --config tests/end-to-end/pyproject.toml tests/end-to-end tests/benchmarks
 PARTS := $(PYTHON) tests/end-to-end/parts.py
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -25,7 +26,7 @@ RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 WITH_TOOLS := PATH="$(BIN):$$PATH"
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo test lint unit e2e fmt build validate deploy deploy-application-keys package invoke logs clean tools python cargo
+.PHONY: help demo test lint unit e2e fmt bench build validate deploy deploy-application-keys package invoke logs clean tools python cargo
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,8 +41,8 @@ lint: cargo validate ## Format, clippy, docs, Python, template
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
-	$(BIN)/ruff check --quiet tests/end-to-end
-	$(BIN)/ruff format --check tests/end-to-end
+	$(BIN)/ruff check --quiet $(RUFF)
+	$(BIN)/ruff format --check $(RUFF)
 
 unit: cargo ## The Rust tests
 	cargo test --workspace
@@ -49,10 +50,14 @@ unit: cargo ## The Rust tests
 e2e: cargo $(TOOLS) ## The end-to-end suite in a local AWS
 	@exec $(BIN)/python -m pytest tests/end-to-end
 
+bench: cargo $(TOOLS) ## Measure rotation-checker beside other ways to ask the same; writes docs/benchmark.md
+	cargo build --release --package benchmarks --package rotation-checker
+	@exec target/release/bench
+
 fmt: cargo $(TOOLS) ## Format Rust and Python
 	cargo fmt --all
-	$(BIN)/ruff check --fix tests/end-to-end
-	$(BIN)/ruff format tests/end-to-end
+	$(BIN)/ruff check --fix $(RUFF)
+	$(BIN)/ruff format $(RUFF)
 
 build: cargo $(TOOLS) ## What ships: `sam build` (ENV=prod for that section of samconfig.toml)
 	$(WITH_TOOLS) $(SAM) build --config-env $(ENV)

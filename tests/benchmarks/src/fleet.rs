@@ -28,7 +28,9 @@ impl Conditions {
     /// The description of such a fleet.
     pub fn description(&self) -> FleetDescription {
         let Self { keys, latency_ms, quotas, .. } = *self;
-        describe(json!({"latency_ms": latency_ms, "quotas": quotas, "tables": ["findings"], "keys": self.entries(keys)}))
+        describe(
+            json!({"latency_ms": latency_ms, "quotas": quotas, "tables": ["findings"], "keys": self.entries(keys)}),
+        )
     }
 
     /// Serves such a fleet.

@@ -45,9 +45,9 @@ async fn main() -> Result<(), Error> {
             let aliases = page?.aliases.unwrap_or_default().into_iter();
             names.extend(aliases.filter_map(|alias| Some((alias.target_key_id?, alias.alias_name?))));
         }
-        let named = broken.iter().take(50).map(|id| names.get(id).unwrap_or(id).as_str()).collect::<Vec<_>>();
+        let lines = broken.iter().take(50).map(|id| names.get(id).unwrap_or(id).as_str()).collect::<Vec<_>>();
         let sns = aws_sdk_sns::Client::new(&config);
-        let alert = sns.publish().topic_arn(simulated_fleet::harness::TOPIC).message(named.join("\n"));
+        let alert = sns.publish().topic_arn(simulated_fleet::harness::TOPIC).message(lines.join("\n"));
         alert.send().await?;
     }
     writeln!(std::io::stdout(), "{DONE}{keys} keys, {} findings, {failed} failed", broken.len())?;
