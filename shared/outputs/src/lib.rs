@@ -5,4 +5,10 @@ mod alert_email;
 mod alert_json;
 pub mod metrics;
 pub mod response;
+#[cfg(feature = "scan")]
+pub mod scan;
+#[cfg(feature = "scan")]
+pub mod scan_csv;
+#[cfg(feature = "scan")]
+pub mod scan_table;
 mod updates;
