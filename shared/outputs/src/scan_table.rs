@@ -24,6 +24,9 @@ pub use crate::numbers::counted;
 /// Least width for a table of findings.
 const WIDE: u16 = 72;
 
+/// Least width for the IDs of keys beside their aliases.
+const WIDE_ENOUGH_FOR_IDS: u16 = 100;
+
 /// Most keys that one cause of ignorance names.
 const MAX_NAMED_KEYS: usize = 5;
 
@@ -136,8 +139,10 @@ impl Page {
             last = Some(&finding.key_arn);
             let key = match (is_new, finding.aliases.is_empty()) {
                 (false, _) => String::new(),
-                (true, true) => finding.key_id.clone(),
-                (true, false) => format!("{}\n{}", name(finding), finding.key_id),
+                (true, false) if self.terminal.width >= WIDE_ENOUGH_FOR_IDS => {
+                    format!("{}\n{}", name(finding), finding.key_id)
+                }
+                (true, _) => name(finding).to_owned(),
             };
             widest = key.lines().map(|line| line.chars().count()).max().unwrap_or_default().max(widest);
             let mut row = vec![key];
