@@ -3,7 +3,10 @@
 pub mod alert;
 mod alert_email;
 mod alert_json;
+mod evidence;
 pub mod metrics;
+#[cfg(feature = "page")]
+mod numbers;
 #[cfg(feature = "page")]
 pub mod page;
 pub mod response;

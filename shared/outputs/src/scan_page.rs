@@ -1,10 +1,13 @@
 //! A scan as a page.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
 
 use domain::control::Control;
 use domain::report::Report;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use crate::page::{ControlCounts, Page, Place, PlacedFinding};
 use crate::scan::Scan;
@@ -14,7 +17,7 @@ use crate::scan::Scan;
 pub struct About<'a> {
     /// Instant that the verdicts hold for.
     pub evaluated_at: Timestamp,
-    /// The controls, for their titles.
+    /// The controls, for their titles and references.
     pub controls: &'a [&'static Control],
     /// Settings that the verdicts rest on: name and value.
     pub settings: Vec<(String, String)>,
@@ -24,13 +27,32 @@ pub struct About<'a> {
     pub json_sha256: Option<String>,
 }
 
+/// Takes bytes in and keeps none.
+struct Hasher(Sha256);
+
+impl io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Scan {
     /// As a page.
     pub fn page<'a>(&'a self, about: About<'a>) -> Page<'a> {
-        let titles: BTreeMap<&str, &str> = about.controls.iter().map(|it| (it.id, it.title)).collect();
+        let known: BTreeMap<&str, &Control> = about.controls.iter().map(|it| (it.id, *it)).collect();
         let controls = self.controls().into_iter().map(|(control, counts)| {
-            let title = titles.get(control).copied().unwrap_or_default();
-            ControlCounts { control, title, counts }
+            let known = known.get(control);
+            ControlCounts {
+                control,
+                title: known.map_or("", |it| it.title),
+                references: known.map_or(&[], |it| it.references),
+                counts,
+            }
         });
         let notes =
             self.is_interrupted.then(|| "The scan was interrupted: it holds what was seen until then.".to_owned());
@@ -46,12 +68,27 @@ impl Scan {
                     since: self.since(finding),
                 })
                 .collect(),
+            passing: self.passing(),
             below_severity: self.below_severity,
             notes: notes.into_iter().collect(),
             settings: about.settings,
             made_by: about.made_by,
             json_sha256: about.json_sha256,
         }
+    }
+
+    /// SHA-256 of the scan's JSON, a line, in hexadecimal: by it a page says which file belongs to it.
+    ///
+    /// # Errors
+    /// Something in it cannot be written as JSON.
+    pub fn json_sha256(&self) -> Result<String, serde_json::Error> {
+        let mut hasher = Hasher(Sha256::new());
+        self.write_json(&mut hasher)?;
+        hasher.0.update(b"\n");
+        Ok(hasher.0.finalize().iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        }))
     }
 
     /// The Regions, each once: every check judges all of its keys, but for some that were deleted meanwhile.
