@@ -1,14 +1,16 @@
 //! Where a result goes: standard output, and files that are replaced as a whole.
 
 use std::fs;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anstream::{AutoStream, ColorChoice};
 use monitor::settings::Environment;
 use outputs::scan::Scan;
+use outputs::scan_page::About;
 use outputs::scan_table::Terminal;
 use outputs::{scan_csv, scan_table};
+use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::arguments::{Format, Only};
@@ -69,7 +71,7 @@ pub fn lists_all(format: Format, only: Option<Only>) -> bool {
 ///
 /// # Errors
 /// The writer's.
-pub fn write(scan: &Scan, format: Format, terminal: Terminal, mut to: impl Write) -> io::Result<()> {
+pub fn write(scan: &Scan, format: Format, terminal: Terminal, about: &About<'_>, mut to: impl Write) -> io::Result<()> {
     match format {
         Format::Table => to.write_all(scan_table::render(scan, terminal).as_bytes()),
         Format::Json => {
@@ -77,7 +79,10 @@ pub fn write(scan: &Scan, format: Format, terminal: Terminal, mut to: impl Write
             to.write_all(b"\n")
         }
         Format::Csv => scan_csv::write(scan, terminal.lists_all, to).map_err(io::Error::other),
-        Format::Html => Err(io::Error::other("not yet")),
+        Format::Html => {
+            let page = scan.page(about.clone()).render().map_err(io::Error::other)?;
+            to.write_all(page.as_bytes())
+        }
     }
 }
 
@@ -133,7 +138,7 @@ impl OutputFile {
     ///
     /// # Errors
     /// It cannot be written; the file is as it was.
-    pub fn finish(mut self, scan: &Scan, terminal: Terminal) -> Result<PathBuf, CliError> {
+    pub fn finish(mut self, scan: &Scan, terminal: Terminal, about: &About<'_>) -> Result<PathBuf, CliError> {
         let failed =
             |path: &Path, why: &io::Error| CliError::failed(format!("`{}` cannot be written: {why}", path.display()));
         let mut to = BufWriter::new(self.file.as_file_mut());
@@ -142,7 +147,7 @@ impl OutputFile {
                 let text = scan_table::render(scan, terminal);
                 to.write_all(anstream::adapter::strip_str(&text).to_string().as_bytes())
             }
-            _ => write(scan, self.format, terminal, &mut to),
+            _ => write(scan, self.format, terminal, about, &mut to),
         };
         let written = written.and_then(|()| to.flush());
         drop(to);
@@ -152,4 +157,17 @@ impl OutputFile {
             Err(error) => Err(failed(&self.path, &error.error)),
         }
     }
+}
+
+/// SHA-256 of a file, in hexadecimal; `None` if it cannot be read again.
+pub fn sha256_of(path: &Path) -> Option<String> {
+    let mut file = fs::File::open(path).ok()?;
+    let (mut hash, mut chunk) = (Sha256::new(), vec![0; 64 * 1_024]);
+    loop {
+        match file.read(&mut chunk).ok()? {
+            0 => break,
+            read => hash.update(chunk.get(..read)?),
+        }
+    }
+    Some(hash.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
 }

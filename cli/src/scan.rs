@@ -17,6 +17,7 @@ use monitor::evaluation::{Monitor, Request};
 use monitor::settings::{Environment, EvaluationSettings, HomeSettings};
 use monitor::target::{Home, Target};
 use outputs::scan::{Scan, is_open};
+use outputs::scan_page::About;
 use outputs::scan_table::{Terminal, counted};
 use tokio::time::Instant;
 use tracing::level_filters::LevelFilter;
@@ -76,7 +77,7 @@ pub async fn scan(arguments: ScanArguments) -> Result<ExitCode, CliError> {
         Either::Right(_) => return Err(CliError::Interrupted),
     };
     plan.check_keys(&regions)?;
-    plan.tell(&format!("{} scans {} in {}", account.caller_arn, account.id, regions.join(", ")));
+    plan.tell(&format!("{} scans {} in {}", account.caller_arn, account.id, named_or_counted(&regions)));
     let deadlines = Deadlines::new(start, plan.arguments.max_time);
     let outcomes = join_all(regions.iter().filter(|region| plan.has_keys_in(region)).map(|region| {
         let line = progress.region(region, &interrupt, plan.arguments.ask_all);
@@ -362,7 +363,7 @@ impl Plan {
     fn finish(self, mut scan: Scan, is_complete: bool) -> Result<ExitCode, CliError> {
         let worst = scan.findings().filter(|(_, finding)| is_open(finding)).map(|(_, finding)| finding.severity).max();
         let is_complete = is_complete && scan.is_complete();
-        let Self { arguments, environment, files, .. } = self;
+        let Self { arguments, environment, checks, mut files, judged_at, .. } = self;
         if let Some(least) = arguments.severity.map(domain::control::Severity::from) {
             for report in &mut scan.reports {
                 let all = report.findings.len();
@@ -372,18 +373,33 @@ impl Plan {
         }
         let everything = |format: Format| output::lists_all(format, arguments.only);
         let terminal = output::terminal(&environment, arguments.verbose, everything(arguments.format));
+        let known = checks::all();
+        let controls: Vec<_> = known.iter().flat_map(|check| check.controls.iter().copied()).collect();
+        let mut about = About {
+            evaluated_at: judged_at,
+            controls: &controls,
+            settings: settings_in_words(&environment, &checks),
+            made_by: concat!("kms-compliance ", env!("CARGO_PKG_VERSION")),
+            json_sha256: None,
+        };
         let mut evaluations = Vec::new();
         let mut failed = None;
-        // Files first: whoever closes the pipe does not keep them from being written.
+        // Files first: whoever closes the pipe does not keep them from being written. JSON before pages, which name its hash.
+        files.sort_by_key(|file| file.format() != Format::Json);
         for file in files {
             let lists_all = everything(file.format());
             show_evaluations(&mut scan, &mut evaluations, lists_all);
             let terminal = Terminal { width: FILE_WIDTH, is_unicode: true, is_verbose: arguments.verbose, lists_all };
-            match file.finish(&scan, terminal) {
-                Ok(path) if !arguments.quiet => {
-                    let _ = writeln!(io::stderr(), "wrote {}", path.display());
+            let format = file.format();
+            match file.finish(&scan, terminal, &about) {
+                Ok(path) => {
+                    if format == Format::Json {
+                        about.json_sha256 = output::sha256_of(&path);
+                    }
+                    if !arguments.quiet {
+                        let _ = writeln!(io::stderr(), "wrote {}", path.display());
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => {
                     output::complain(&error);
                     failed = Some(error.exit_code());
@@ -392,7 +408,7 @@ impl Plan {
         }
         show_evaluations(&mut scan, &mut evaluations, terminal.lists_all);
         let mut text = Vec::new();
-        let written = output::write(&scan, arguments.format, terminal, &mut text);
+        let written = output::write(&scan, arguments.format, terminal, &about, &mut text);
         written.map_err(|error| CliError::failed(format!("the result cannot be written: {error}")))?;
         let colour =
             if arguments.format == Format::Table { arguments.color.choice() } else { anstream::ColorChoice::Never };
@@ -405,6 +421,28 @@ impl Plan {
             None => ExitCode::SUCCESS,
         })
     }
+}
+
+/// The settings that the verdicts of these checks rest on, with their values.
+fn settings_in_words(environment: &Environment, checks: &[Box<dyn AnyCheck>]) -> Vec<(String, String)> {
+    let functions: Vec<&str> = checks.iter().map(|check| check.function()).collect();
+    let known = checks::all();
+    let of_checks = known.iter().filter(|check| functions.contains(&check.function)).flat_map(|check| check.settings);
+    let settings: BTreeMap<String, String> = EvaluationSettings::ALL
+        .iter()
+        .chain(of_checks)
+        .map(|setting| {
+            let value = environment.get(setting.name()).map_or_else(|| setting.default(), str::to_owned);
+            (setting.name().to_owned(), value)
+        })
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    settings.into_iter().collect()
+}
+
+/// A few Regions by name, many by their number.
+fn named_or_counted(regions: &[String]) -> String {
+    if regions.len() > 3 { counted(regions.len() as u64, "Region") } else { regions.join(", ") }
 }
 
 /// Puts the evaluations aside where a form does not list them, and back where it does.

@@ -30,6 +30,9 @@ const WIDE_ENOUGH_FOR_IDS: u16 = 100;
 /// Most keys that one cause of ignorance names.
 const MAX_NAMED_KEYS: usize = 5;
 
+/// Most Regions that are named at the end.
+const MAX_NAMED_REGIONS: usize = 3;
+
 /// What the terminal shows, and what its owner asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
@@ -299,7 +302,10 @@ impl Page {
 
     fn conclusion(&mut self, scan: &Scan) {
         let open: Vec<&Finding> = scan.findings().map(|(_, it)| it).filter(|it| is_open(it)).collect();
-        let regions = scan.regions().into_iter().collect::<Vec<_>>().join(", ");
+        let regions = match scan.regions() {
+            many if many.len() > MAX_NAMED_REGIONS => counted(many.len() as u64, "Region"),
+            few => few.into_iter().collect::<Vec<_>>().join(", "),
+        };
         let keys = counted(scan.keys(), "key");
         let controls = counted(scan.controls().len() as u64, "control");
         let what = if open.is_empty() && scan.below_severity == 0 {
