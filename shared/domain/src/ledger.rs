@@ -715,11 +715,6 @@ impl<'a> Reconciliation<'a> {
         self.updates.is_empty() && self.quiet.is_empty() && self.ended.is_empty()
     }
 
-    /// Does the ledger hold everything already as it is?
-    pub fn is_recorded(&self) -> bool {
-        self.before_the_alert().next().is_none() && self.ended.is_empty()
-    }
-
     /// How many things of one kind there are to tell.
     pub fn count(&self, change: Change) -> usize {
         self.updates.iter().filter(|update| update.change == Some(change)).count()
