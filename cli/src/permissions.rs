@@ -173,7 +173,7 @@ mod tests {
         let reads = |action: &&str| {
             ["Describe", "Get", "List", "Query"].iter().any(|verb| action.contains(&format!(":{verb}")))
         };
-        assert!(actions.iter().all(|it| reads(&it)), "{actions:?}");
+        assert!(actions.iter().all(reads), "{actions:?}");
         assert_eq!(document["Statement"][1]["Resource"], "arn:*:dynamodb:*:*:table/findings");
         assert_eq!(super::document(None)["Statement"].as_array().unwrap().len(), 1);
     }

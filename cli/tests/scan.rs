@@ -1,6 +1,6 @@
 //! The real program against a simulated fleet: its verdicts, its forms, its exit codes, and every way to call it wrongly.
 
-#![expect(clippy::indexing_slicing, clippy::needless_pass_by_value, clippy::unwrap_used, reason = "a test binary")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test binary")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
