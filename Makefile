@@ -26,13 +26,16 @@ RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 WITH_TOOLS := PATH="$(BIN):$$PATH"
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo test lint unit e2e fmt bench build validate deploy deploy-application-keys package invoke logs clean tools python cargo
+.PHONY: help demo scan archive bench bench-peers test lint unit e2e fmt build validate deploy deploy-application-keys package invoke logs clean tools python cargo
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: python cargo ## Deploy into a local AWS, let the schedules fire, show the alerts
 	@exec $(PARTS) tools "$(MAKE) tools" demo "$(BIN)/python tests/end-to-end/demo.py"
+
+scan: python cargo ## Scan the demo's keys in a local AWS from the terminal: the table, and where the page lies
+	@exec $(PARTS) tools "$(MAKE) tools" scan "$(BIN)/python tests/end-to-end/scan.py"
 
 test: python cargo ## Everything that must hold: lint, unit, e2e
 	@exec $(PARTS) tools "$(MAKE) tools" lint "$(MAKE) lint" unit "$(MAKE) unit" e2e "$(MAKE) e2e"
@@ -61,6 +64,7 @@ fmt: cargo $(TOOLS) ## Format Rust and Python
 
 build: cargo $(TOOLS) ## What ships: `sam build` (ENV=prod for that section of samconfig.toml)
 	$(WITH_TOOLS) $(SAM) build --config-env $(ENV)
+	@$(BIN)/python tests/end-to-end/sizes.py
 
 validate: $(TOOLS) $(CHECKOV) ## Check the templates
 	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
@@ -75,6 +79,13 @@ deploy: build ## Build, then `sam deploy` with your AWS credentials (ENV=prod)
 
 package: build ## What plain CloudFormation deploys, into dist/ (ENV=prod for its tags)
 	@exec $(BIN)/python tests/end-to-end/package.py $(ENV)
+
+archive: cargo $(TOOLS) ## `kms-compliance` for other machines, with manual and completions, into dist/
+	@$(WITH_TOOLS) exec $(BIN)/python tests/end-to-end/archive.py
+
+bench-peers: cargo ## A scan of 1,000 and 10,000 keys: time, memory, calls (PROWLER=… beside it)
+	cargo build --release --package kms-compliance
+	cargo run --release --package simulated-fleet --example measure_scan -- target/release/kms-compliance $(PROWLER)
 
 deploy-application-keys: $(TOOLS) ## Deploy keys and roles for an application, a stack of their own (ENV=prod)
 	@exec $(SAM) deploy --config-env $(ENV)-application-keys --template-file application-keys.yaml

@@ -10,6 +10,7 @@ import time
 
 import fleet
 import local_aws
+import scan
 import usage
 from local_aws import NOT_YET, ROOT, LocalAws, Subscriber, built_template, part, quick_binaries
 
@@ -39,6 +40,8 @@ def main():
             fixed = fleet.fix(aws, keys)
             alerts = demo.run()
         demo.show(alerts, fixed)
+        with part("the same keys from a terminal, without any of this"):
+            scan.show(aws, binaries["kms-compliance"])
 
 
 class Demo:

@@ -109,25 +109,24 @@ def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def crates_of(program, target):
+    """Name and version of each crate in a program that is built alone: another program's features are not its own."""
+    command = ["cargo", "tree", "--package", program, "--edges", "normal", "--target", target, "--locked"]
+    command += ["--prefix", "none", "--format", "{p}"]
+    lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return {(name, version.removeprefix("v")) for name, version, *_ in map(str.split, filter(None, lines))}
+
+
 def bill_of_materials(programs, target):
     """Every crate that is compiled into one of the programs, with the checksum of Cargo.lock."""
     command = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", target]
     metadata = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
-    packages = {each["id"]: each for each in metadata["packages"]}
-    needs = {
-        node["id"]: [each["pkg"] for each in node["deps"] if any(kind["kind"] is None for kind in each["dep_kinds"])]
-        for node in metadata["resolve"]["nodes"]
-    }
-    waiting = [each for each, found in packages.items() if found["name"] in programs]
-    compiled = set()
-    while waiting:
-        if (each := waiting.pop()) not in compiled:
-            compiled.add(each)
-            waiting += needs[each]
+    packages = {(each["name"], each["version"]): each for each in metadata["packages"]}
+    compiled = set().union(*(crates_of(program, target) for program in programs))
     lock = tomlkit.parse((ROOT / "Cargo.lock").read_text(encoding="utf-8"))
     checksums = {(str(each["name"]), str(each["version"])): each.get("checksum") for each in lock["package"]}
     components = []
-    for found in sorted((packages[each] for each in compiled), key=lambda each: (each["name"], each["version"])):
+    for found in (packages[each] for each in sorted(compiled)):
         name, version = found["name"], found["version"]
         component = {"type": "application" if name in programs else "library", "name": name, "version": version}
         component["purl"] = f"pkg:cargo/{name}@{version}"

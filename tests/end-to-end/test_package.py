@@ -62,6 +62,7 @@ def test_the_bill_of_materials_names_what_is_compiled_in_and_nothing_else(packag
     found = {each["name"]: each for each in bill["components"]}
     assert found.keys() >= {*functions(read_template()), "aws-sdk-kms", "tokio", "ring"}
     assert not found.keys() & {"simulated-fleet", "proptest", "insta"}  # of tests alone
+    assert not found.keys() & {"aws-sdk-sso", "clap", "comfy-table"}  # of the program for terminals
     for each in bill["components"]:
         assert each["purl"] == f"pkg:cargo/{each['name']}@{each['version']}"
         assert "hashes" in each or each["version"] == found[ROTATION]["version"]

@@ -21,7 +21,8 @@ use monitor::check::{Check, KeyTags, Outcome, RunContext};
 use monitor::settings::{Environment, InvalidConfiguration, List, Setting, Text};
 
 use controls::{
-    CONTROLS, Grant, RequiredTag, administration_separated, foreign_access, foreign_grant, grants_not_asked,
+    ADMINISTRATION_SEPARATED, CONTROLS, FOREIGN_ACCESS, Grant, POLICY_MANAGEABLE, PUBLIC_ACCESS, RequiredTag,
+    SERVICE_PRINCIPAL_BOUND, administration_separated, foreign_access, foreign_grant, grants_not_asked,
     policy_manageable, public_access, required_tags, service_principal_bound, tags_not_required,
 };
 
@@ -78,19 +79,9 @@ impl Check for AccessChecker {
     async fn begin(&self, _: &RunContext<'_>) {}
 
     async fn evaluate(&self, (): &(), kms: &Kms, key: &Key, tags: &KeyTags<'_>, _: Timestamp) -> Outcome<[Verdict; 7]> {
-        let trusted = self.trusted_by(&key.arn);
-        let [public, foreign, services, separated, manageable] = match policy_of(kms, key).await {
-            Err(unknown) => std::array::from_fn(|_| unknown.clone()),
-            Ok(policy) => {
-                let access = policy.access();
-                [
-                    public_access(&access, trusted),
-                    foreign_access(&access, trusted),
-                    service_principal_bound(&access, trusted),
-                    administration_separated(&access),
-                    policy_manageable(&access, trusted),
-                ]
-            }
+        let [public, foreign, services, separated, manageable] = match kms.policy(&key.id).await {
+            Err(failure) => std::array::from_fn(|_| Verdict::from(&failure)),
+            Ok(text) => self.by_policy(&text, &key.arn),
         };
         let tags = if self.required_tags.is_empty() {
             tags_not_required()
@@ -121,6 +112,33 @@ impl Check for AccessChecker {
 }
 
 impl AccessChecker {
+    /// The verdicts that need nothing but the policy of the key with that ARN: a policy can be judged before it is
+    /// anywhere.
+    pub fn judge_policy(&self, text: &str, key_arn: &str) -> Vec<(&'static Control, Verdict)> {
+        let controls: [&'static Control; 5] =
+            [&PUBLIC_ACCESS, &FOREIGN_ACCESS, &SERVICE_PRINCIPAL_BOUND, &ADMINISTRATION_SEPARATED, &POLICY_MANAGEABLE];
+        controls.into_iter().zip(self.by_policy(text, key_arn)).collect()
+    }
+
+    fn by_policy(&self, text: &str, key_arn: &str) -> [Verdict; 5] {
+        let policy = match KeyPolicy::parse(text, key_arn) {
+            Ok(policy) => policy,
+            Err(why) => {
+                let verdict = Verdict::from(&GET_KEY_POLICY.unreadable(&why.to_string()));
+                let verdict = verdict.detail(format!("the key policy cannot be judged: {why}"));
+                return std::array::from_fn(|_| verdict.clone());
+            }
+        };
+        let (access, trusted) = (policy.access(), self.trusted_by(key_arn));
+        [
+            public_access(&access, trusted),
+            foreign_access(&access, trusted),
+            service_principal_bound(&access, trusted),
+            administration_separated(&access),
+            policy_manageable(&access, trusted),
+        ]
+    }
+
     /// Whom the owner of the key with that ARN trusts.
     fn trusted_by<'a>(&'a self, key_arn: &'a str) -> Trusted<'a> {
         Trusted {
@@ -129,18 +147,6 @@ impl AccessChecker {
             organisation: self.trusted_organisation.as_deref(),
         }
     }
-}
-
-/// Reads a key's policy.
-///
-/// # Errors
-/// The verdict of all controls that need it.
-async fn policy_of(kms: &Kms, key: &Key) -> Result<KeyPolicy, Verdict> {
-    let text = kms.policy(&key.id).await.map_err(|failure| Verdict::from(&failure))?;
-    KeyPolicy::parse(&text, &key.arn).map_err(|why| {
-        let verdict = Verdict::from(&GET_KEY_POLICY.unreadable(&why.to_string()));
-        verdict.detail(format!("the key policy cannot be judged: {why}"))
-    })
 }
 
 /// The grants of a key.

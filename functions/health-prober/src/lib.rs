@@ -21,6 +21,7 @@ use aws::pages::Pages;
 use domain::control::Control;
 use domain::failure::Failure;
 use domain::key::{Key, KeyState, RelatedKey, opts_in};
+use domain::location::region_name;
 use domain::verdict::Verdict;
 use futures::future::{join, join_all, join3};
 use jiff::Timestamp;
@@ -47,8 +48,8 @@ static REPLICA_REGIONS: List<String> = List {
 /// The function's check.
 #[derive(Debug)]
 pub struct HealthProber {
-    /// ARNs of keys to run the round trip on.
-    probe_keys: BTreeSet<String>,
+    /// ARNs of keys to run the round trip on, beside those that opt in; `None` = no key is ever used.
+    probe_keys: Option<BTreeSet<String>>,
     /// Regions that every primary must have a replica in.
     replica_regions: BTreeSet<String>,
 }
@@ -72,7 +73,8 @@ impl Check for HealthProber {
     type Context = Context;
 
     fn read(environment: &Environment) -> Result<Self, InvalidConfiguration> {
-        Ok(Self { probe_keys: PROBE_KEYS.read(environment)?, replica_regions: REPLICA_REGIONS.read(environment)? })
+        let probe_keys = Some(PROBE_KEYS.read(environment)?);
+        Ok(Self { probe_keys, replica_regions: REPLICA_REGIONS.read(environment)? })
     }
 
     async fn begin(&self, _: &RunContext<'_>) -> Context {
@@ -87,7 +89,11 @@ impl Check for HealthProber {
         tags: &KeyTags<'_>,
         _: Timestamp,
     ) -> Outcome<[Verdict; 7]> {
-        let chosen = if self.probe_keys.contains(&key.arn) { Ok(true) } else { tags.get().await.map(opts_in) };
+        let chosen = match &self.probe_keys {
+            None => Ok(false),
+            Some(keys) if keys.contains(&key.arn) => Ok(true),
+            Some(_) => tags.get().await.map(opts_in),
+        };
         let (method, not_known) = match (chosen, probe_method_of(key)) {
             // Where no round trip is possible, it does not matter whether the key is chosen.
             (Ok(true), method) => (method, None),
@@ -141,9 +147,21 @@ impl Check for HealthProber {
 }
 
 impl HealthProber {
+    /// The check that only looks: whatever tags and settings say, `round-trip` is `not_selected`, and so is that part of
+    /// `replica-health`.
+    ///
+    /// # Errors
+    /// A setting does not parse.
+    pub fn read_only(environment: &Environment) -> Result<Self, InvalidConfiguration> {
+        Ok(Self { probe_keys: None, ..Self::read(environment)? })
+    }
+
     /// May this key be used?
     async fn is_chosen(&self, kms: &Kms, key_id: &str, key_arn: &str) -> Result<bool, Failure> {
-        Ok(self.probe_keys.contains(key_arn) || opts_in(&kms.tags(key_id).await?))
+        match &self.probe_keys {
+            None => Ok(false),
+            Some(keys) => Ok(keys.contains(key_arn) || opts_in(&kms.tags(key_id).await?)),
+        }
     }
 
     /// Looks at a replica in its own Region; whether it is chosen is asked only if that matters.
@@ -291,14 +309,6 @@ impl Place<'_> {
     }
 }
 
-fn region_name(name: &str) -> Option<String> {
-    let parts: Vec<&str> = name.split('-').collect();
-    let is_word = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase());
-    let is_region = matches!(parts.as_slice(), [words @ .., number] if words.len() >= 2
-        && words.iter().all(is_word) && number.parse::<u8>().is_ok());
-    is_region.then(|| name.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,11 +320,11 @@ mod tests {
     #[test]
     fn settings() {
         let arn = "arn:aws:kms:us-east-1:123456789012:key/mrk-1";
-        assert!(read("PROBE_KEYS", arn).unwrap().probe_keys.contains(arn));
+        assert!(read("PROBE_KEYS", arn).unwrap().probe_keys.unwrap().contains(arn));
         let regions = read("REPLICA_REGIONS", " eu-west-1 ,us-gov-west-1,, ap-southeast-2").unwrap().replica_regions;
         assert_eq!(regions.into_iter().collect::<Vec<_>>(), ["ap-southeast-2", "eu-west-1", "us-gov-west-1"]);
         let nothing = read("REPLICA_REGIONS", "").unwrap();
-        assert!(nothing.replica_regions.is_empty() && nothing.probe_keys.is_empty());
+        assert!(nothing.replica_regions.is_empty() && nothing.probe_keys.unwrap().is_empty());
         for (variable, value) in [
             ("PROBE_KEYS", "alias/payments"),
             ("PROBE_KEYS", "mrk-1"),

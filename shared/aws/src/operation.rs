@@ -159,6 +159,8 @@ const AGE: &str = "key-age-checker";
 const HEALTH: &str = "health-prober";
 const ROTATION: &str = "rotation-checker";
 const USAGE: &str = "usage-anomaly-scorer";
+/// The program that scans from a terminal. It runs the checks of all functions, beside the calls of its own.
+const SCAN: &str = "kms-compliance";
 const EVERY_FUNCTION: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, USAGE];
 
 operations! {
@@ -183,6 +185,11 @@ operations! {
     GET_METRIC_DATA:                "cloudwatch" "GetMetricData",            Own(50.0),       Always, &[USAGE];
     LIST_METRICS:                   "cloudwatch" "ListMetrics",              Own(25.0),       Always, &[USAGE];
 
+    // Of its own account, by whoever is allowed to.
+    LIST_REGIONS:                   "account"    "ListRegions",              Unpaced,         Always, &[SCAN];
+    // Everybody may ask who they are.
+    GET_CALLER_IDENTITY:            "sts"        "GetCallerIdentity",        Unpaced,         Always, &[SCAN];
+
     BATCH_WRITE_ITEM:               "dynamodb"   "BatchWriteItem",           Unpaced,         Always, EVERY_FUNCTION;
     DELETE_ITEM:                    "dynamodb"   "DeleteItem",               Unpaced,         Always, EVERY_FUNCTION;
     PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always, EVERY_FUNCTION;
@@ -193,9 +200,28 @@ operations! {
     PUBLISH:                        "sns"        "Publish",                  Unpaced,         Always, EVERY_FUNCTION;
 }
 
+/// The calls of a scan from a terminal: what the functions ask about keys, no use of a key, and its own.
+pub fn of_scan() -> impl Iterator<Item = Operation> {
+    let asks = |row: &&Operation| {
+        let uses_a_key = row.quota.is_some_and(|quota| Cryptography::ALL.iter().any(|it| it.quota() == quota));
+        matches!(row.service, "kms" | "cloudwatch") && !uses_a_key
+    };
+    ALL.iter().filter(move |row| asks(row) || row.callers.contains(&SCAN)).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scan_only_reads() {
+        let names: Vec<&str> = of_scan().map(Operation::name).collect();
+        assert!(names.iter().all(|name| ["Describe", "Get", "List"].iter().any(|verb| name.starts_with(verb))));
+        assert!(
+            names.contains(&"GetMetricData") && names.contains(&"GetCallerIdentity") && names.len() == 15,
+            "{names:?}"
+        );
+    }
 
     #[test]
     fn a_row_stands_once() {

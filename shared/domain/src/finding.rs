@@ -66,6 +66,9 @@ pub struct Finding {
     /// Is it never alerted?
     #[serde(skip)]
     pub is_silent: bool,
+    /// Does the case pass by itself? Then it is no gap in what is covered.
+    #[serde(skip)]
+    pub is_passing: bool,
 }
 
 impl Finding {

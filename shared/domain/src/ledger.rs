@@ -239,6 +239,7 @@ impl Record {
             tag: Tag::NotRead,
             occurrence: self.occurrence.clone(),
             is_silent: false,
+            is_passing: false,
         }
     }
 }

@@ -54,6 +54,15 @@ impl Location {
     }
 }
 
+/// A Region's name, if the text looks like one; whether there is such a Region is for AWS to say.
+pub fn region_name(name: &str) -> Option<String> {
+    let parts: Vec<&str> = name.split('-').collect();
+    let is_word = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase());
+    let is_region = matches!(parts.as_slice(), [words @ .., number] if words.len() >= 2
+        && words.iter().all(is_word) && number.parse::<u8>().is_ok());
+    is_region.then(|| name.to_owned())
+}
+
 /// How a person or a setting names a key: by ID, by ARN or by alias.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyName {

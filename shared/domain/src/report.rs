@@ -191,6 +191,7 @@ impl Report {
                 tag: tags.map_or(Tag::NotRead, |tags| Tag::Read(tags.get(control.id).cloned())),
                 occurrence: verdict.occurrence,
                 is_silent: verdict.is_silent,
+                is_passing: verdict.is_passing,
             });
         }
     }
@@ -212,12 +213,28 @@ impl Report {
         }
     }
 
+    /// Keeps what these controls said, and forgets the others.
+    pub fn retain(&mut self, keeps: impl Fn(&str) -> bool) {
+        self.controls.retain(|control, _| keeps(control));
+        self.findings.retain(|finding| keeps(finding.control));
+        // A case that passes by itself is not known by now, so it is among the findings.
+        self.passing = self.findings.iter().filter(|finding| finding.is_passing).count() as u64;
+        if let Some(evaluations) = &mut self.evaluations {
+            evaluations.lines.retain(|line| keeps(line.control));
+        }
+    }
+
+    /// How many evaluations say nothing, in cases that do not pass by themselves.
+    pub fn not_known(&self) -> u64 {
+        let not_known: u64 = self.controls.values().map(|counts| counts.insufficient_data).sum();
+        not_known.saturating_sub(self.passing)
+    }
+
     /// Share of the evaluations that say something, in percent, counting each key that was not reached as one that says
     /// nothing, and a case that passes by itself as one that does. 100 where there was nothing to evaluate.
     pub fn coverage_percent(&self) -> f64 {
         let total: u64 = self.controls.values().map(Counts::total).sum();
-        let not_known: u64 = self.controls.values().map(|counts| counts.insufficient_data).sum();
-        let unknown = not_known.saturating_sub(self.passing);
+        let unknown = self.not_known();
         let all = total + self.keys_not_reached;
         if all == 0 {
             return 100.0;
@@ -284,6 +301,23 @@ mod tests {
 
     fn not_known() -> Verdict {
         crate::verdict::not_found("no such key")
+    }
+
+    #[test]
+    fn what_some_controls_said_is_kept_alone() {
+        let mut report = report();
+        let lines = EvaluationLines::with_room(10_000);
+        report.evaluations = Some(lines);
+        report.add(&key("a"), &CONTROLS, [not_known(), not_known().passing()], None);
+        report.add(&key("b"), &CONTROLS, [Verdict::non_compliant("bad"), not_known()], None);
+        assert_eq!((report.not_known(), report.passing), (2, 1));
+        report.retain(|control| control == "grave");
+        assert_eq!(report.controls.keys().copied().collect::<Vec<_>>(), ["grave"]);
+        assert_eq!(report.findings.len(), 2);
+        assert!(report.evaluations.as_ref().unwrap().lines.iter().all(|line| line.control == "grave"));
+        assert_eq!((report.not_known(), report.passing, report.keys_listed), (1, 1, 2));
+        report.retain(|control| control == "mild");
+        assert_eq!((report.not_known(), report.passing, report.findings.len()), (0, 0, 0));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Judging the keys of a target: any number of checks over one inventory. It touches nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future;
 use std::pin::pin;
+use std::time::Duration;
 
 use aws::kms::Kms;
 use domain::control::Control;
@@ -13,23 +15,30 @@ use domain::ledger::Sightings;
 use domain::location::KeyName;
 use domain::report::{EvaluationLines, Report};
 use domain::verdict::{Compliance, NOT_FOUND, Verdict, excluded, gone_after_event, settled_by_description};
-use futures::StreamExt;
-use futures::future::join_all;
+use futures::future::{Either, LocalBoxFuture, OptionFuture, Shared, join_all, select};
+use futures::stream::select_all;
+use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use outputs::metrics::Samples;
-use outputs::response;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::check::{AnyCheck, BegunCheck, KeyTags, Outcome, RunContext};
 use crate::deadlines::Deadlines;
 use crate::error::RunError;
 use crate::inventory::{Candidate, Inventory, Source};
+use crate::observer::{Observer, Unobserved};
 use crate::settings::EvaluationSettings;
 use crate::target::Target;
 
 /// Keys that a run looks at at the same time. The pace of the calls is set by the quotas; this many keep up with the whole
 /// of `DescribeKey`'s 2,000 a second while an answer takes up to some 60 ms.
 const KEYS_AT_A_TIME: usize = 128;
+
+/// How long an evaluation that was stopped still asks for the names of the keys with a finding.
+const FOR_NAMES_WHEN_STOPPED: Duration = Duration::from_secs(2);
+
+/// Resolves when the evaluation is to end with what it has.
+type Stopped<'a> = Shared<LocalBoxFuture<'a, ()>>;
 
 /// The checks of a run, with what is set for all of them.
 pub struct Monitor<'a> {
@@ -138,24 +147,64 @@ impl Monitor<'_> {
         request: &Request<'_>,
         deadlines: &Deadlines,
     ) -> Result<Evaluation, RunError> {
+        self.evaluate_observed(target, request, deadlines, &Unobserved).await
+    }
+
+    /// The same, followed by somebody who may end it early. Keys that it did not come to are not reached.
+    ///
+    /// # Errors
+    /// [`RunError::ListKeysFailed`], also where it was stopped before it knew which keys there are.
+    pub async fn evaluate_observed(
+        &self,
+        target: &Target,
+        request: &Request<'_>,
+        deadlines: &Deadlines,
+        observer: &dyn Observer,
+    ) -> Result<Evaluation, RunError> {
         let EvaluationSettings { quota_share, monitored_keys, excluded_keys, .. } = self.settings;
         let kms = Kms::new(&target.config, *quota_share);
         let location = &target.location;
         let inventory = Inventory::take(&kms, location, request.keys, monitored_keys, excluded_keys, request.now);
-        let inventory = timeout_at(deadlines.evaluated, inventory)
-            .await
-            .unwrap_or_else(|_| Err(RunError::ListKeysFailed("the time of the invocation ran out".to_owned())))?;
+        let inventory = async {
+            let late = || Err(RunError::ListKeysFailed("the time of the invocation ran out".to_owned()));
+            timeout_at(deadlines.evaluated, inventory).await.unwrap_or_else(|_| late())
+        };
+        let stopped = observer.stopped().shared();
+        let Some(inventory) = unless(&stopped, inventory).await else {
+            return Err(RunError::ListKeysFailed("the run was stopped".to_owned()));
+        };
+        let inventory = inventory?;
+        observer.listed(inventory.count());
         let run =
             RunContext { target, settings: self.settings, inventory: &inventory, now: request.judged_at, deadlines };
-        let mut evaluated = self.checks.iter().map(|check| Evaluated::new(*check, target, request)).collect::<Vec<_>>();
-        let begun = join_all(self.checks.iter().map(|check| check.begin(&run))).await;
-        let checks = Checks { begun: &begun, kms: &kms, request, settings: self.settings };
-        checks.evaluate(&run, &mut evaluated).await;
-        name_by_aliases(&kms, deadlines.named, &mut evaluated).await;
-        let finished = evaluated.into_iter().zip(&begun).map(|(Evaluated { report, sightings, .. }, begun)| {
-            CheckEvaluation { report, sightings, samples: begun.measured() }
+        let lines = || request.verbose.then(|| EvaluationLines::with_room(observer.room_for_evaluations()));
+        let new = |check: &&dyn AnyCheck| Evaluated::new(*check, target, request, lines());
+        let mut evaluated = self.checks.iter().map(new).collect::<Vec<_>>();
+        let begun = unless(&stopped, join_all(self.checks.iter().map(|check| check.begin(&run)))).await;
+        // Without what the checks begin with, no key can be judged.
+        let begun = begun.unwrap_or_default();
+        if begun.is_empty() {
+            for it in &mut evaluated {
+                it.end(&inventory, 0);
+            }
+        } else {
+            let checks =
+                Checks { begun: &begun, kms: &kms, request, settings: self.settings, observer, stopped: &stopped };
+            checks.evaluate(&run, &mut evaluated).await;
+            let naming = name_by_aliases(&kms, deadlines.named, &mut evaluated);
+            if stopped.peek().is_none() {
+                naming.await;
+            } else if timeout(FOR_NAMES_WHEN_STOPPED, naming).await.is_err() {
+                tracing::warn!("the findings go without aliases");
+            }
+        }
+        let mut begun = begun.iter();
+        let checks = evaluated.into_iter().map(|Evaluated { report, sightings, .. }| CheckEvaluation {
+            report,
+            sightings,
+            samples: begun.next().map(|begun| begun.measured()).unwrap_or_default(),
         });
-        let checks = finished.collect();
+        let checks = checks.collect();
         Ok(Evaluation { checks, kms_calls: kms.calls().sent(), kms_throttles: kms.calls().throttled() })
     }
 }
@@ -168,11 +217,10 @@ struct Evaluated {
 }
 
 impl Evaluated {
-    fn new(check: &dyn AnyCheck, target: &Target, request: &Request<'_>) -> Self {
+    fn new(check: &dyn AnyCheck, target: &Target, request: &Request<'_>, lines: Option<EvaluationLines>) -> Self {
         let controls = check.controls();
         // Reports read better without fractions of seconds.
         let at = Timestamp::from_second(request.judged_at.as_second()).unwrap_or(request.judged_at);
-        let lines = request.verbose.then(|| EvaluationLines::with_room(response::MAX_BYTES));
         let report = Report::new(check.function(), &target.location, at, &controls, lines);
         Self { controls, report, sightings: Sightings::of(request.known.clone()) }
     }
@@ -187,22 +235,35 @@ impl Evaluated {
         let tags = tags.as_ref().and_then(|tags| tags.as_ref().ok());
         self.report.add(key, &self.controls, verdicts, tags);
     }
+
+    /// All keys are judged that the run came to.
+    fn end(&mut self, inventory: &Inventory, reached: usize) {
+        let not_reached = inventory.count().saturating_sub(reached) as u64;
+        self.report.keys_not_reached = not_reached;
+        self.report.complete = inventory.complete && not_reached == 0;
+        if self.report.complete && inventory.of_every_key {
+            self.sightings.saw_every_key();
+        }
+    }
 }
 
 /// The checks at work.
-struct Checks<'a> {
+struct Checks<'a, 's> {
     begun: &'a [Box<dyn BegunCheck + 'a>],
     kms: &'a Kms,
     request: &'a Request<'a>,
     settings: &'a EvaluationSettings,
+    observer: &'a dyn Observer,
+    stopped: &'a Stopped<'s>,
 }
 
-impl Checks<'_> {
+impl<'a> Checks<'a, '_> {
     async fn evaluate(&self, run: &RunContext<'_>, evaluated: &mut [Evaluated]) {
         let inventory = run.inventory;
         let keys = futures::stream::iter(inventory.candidates(&run.target.location))
             .map(|candidate| self.evaluate_key(candidate))
-            .buffer_unordered(KEYS_AT_A_TIME);
+            .buffer_unordered(KEYS_AT_A_TIME)
+            .take_until(self.stopped.clone());
         let mut keys = pin!(keys);
         let mut reached = 0;
         let mut tags_failed = FailedTags::default();
@@ -211,6 +272,7 @@ impl Checks<'_> {
             reached += 1;
             let EvaluatedKey { key, source, outcomes, tags, is_excluded_by_tag } = key;
             tags_failed.note(&tags);
+            self.observer.evaluated(&mut outcomes.iter().flat_map(Outcome::verdicts));
             if is_excluded_by_tag {
                 for it in evaluated.iter_mut() {
                     it.sightings.excluded(&key);
@@ -237,14 +299,10 @@ impl Checks<'_> {
                 evaluated.take(&key, &sighting, verdicts, &tags);
             }
         }
-        let not_reached = inventory.count().saturating_sub(reached) as u64;
-        for Evaluated { report, sightings, .. } in evaluated {
-            report.keys_not_reached = not_reached;
-            report.complete = inventory.complete && not_reached == 0;
-            if report.complete && inventory.of_every_key {
-                sightings.saw_every_key();
-            }
+        for it in evaluated.iter_mut() {
+            it.end(inventory, reached);
         }
+        let not_reached = inventory.count().saturating_sub(reached);
         if not_reached > 0 {
             tracing::warn!(keys_not_reached = not_reached, "time ran short");
         }
@@ -302,29 +360,51 @@ impl Checks<'_> {
         self.begun.iter().map(|check| Outcome::Final(vec![verdict.clone(); check.control_count()])).collect()
     }
 
-    /// Judges the keys again whose verdicts are provisional, as far as time allows; by their place among them.
+    /// Judges the keys again whose verdicts are provisional, as far as time allows; by their place among them. Each check
+    /// asks at its own pace: the quota of one is a small part of another's.
     async fn finish(
         &self,
         provisional: &[Provisional],
         until: Instant,
     ) -> BTreeMap<usize, (Vec<Verdict>, ExemptingTags)> {
-        let keys = futures::stream::iter(provisional.iter().enumerate())
-            .map(async |(place, Provisional { check, key, verdicts, tags, .. })| {
-                let check = self.begun.get(*check)?;
-                let verdicts = check.finish(self.kms, key, verdicts.clone(), self.request.judged_at).await;
-                let tags = match tags {
-                    Some(tags) => Some(tags.clone()),
-                    None => exempting_tags(&KeyTags::of(self.kms, &key.id), &verdicts).await,
-                };
-                Some((place, (verdicts, tags)))
-            })
-            .buffer_unordered(KEYS_AT_A_TIME);
+        self.observer.asks_last(provisional.len());
+        let of_check = |number, check: &'a dyn BegunCheck| {
+            let of_check = provisional.iter().enumerate().filter(move |(_, it)| it.check == number);
+            futures::stream::iter(of_check)
+                .map(async move |(place, Provisional { key, verdicts, tags, .. })| {
+                    let verdicts = check.finish(self.kms, key, verdicts.clone(), self.request.judged_at).await;
+                    let tags = match tags {
+                        Some(tags) => Some(tags.clone()),
+                        None => exempting_tags(&KeyTags::of(self.kms, &key.id), &verdicts).await,
+                    };
+                    (place, (verdicts, tags))
+                })
+                .buffer_unordered(KEYS_AT_A_TIME)
+                .boxed_local()
+        };
+        let time_is_up = OptionFuture::from(self.observer.time_for_last_calls().map(sleep));
+        let time_is_up = time_is_up.then(async |ended| {
+            if ended.is_none() {
+                future::pending::<()>().await;
+            }
+        });
+        let keys = select_all(self.begun.iter().enumerate().map(|(number, check)| of_check(number, check.as_ref())));
+        let keys = keys.take_until(self.stopped.clone()).take_until(time_is_up);
         let mut keys = pin!(keys);
         let mut finished = BTreeMap::new();
-        while let Ok(Some(key)) = timeout_at(until, keys.next()).await {
-            finished.extend(key);
+        while let Ok(Some((place, key))) = timeout_at(until, keys.next()).await {
+            self.observer.asked_last();
+            finished.insert(place, key);
         }
         finished
+    }
+}
+
+/// What the future gives, unless the evaluation is stopped before.
+async fn unless<T>(stopped: &Stopped<'_>, future: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(future), stopped.clone()).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
     }
 }
 

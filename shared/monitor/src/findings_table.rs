@@ -73,6 +73,24 @@ struct Past<'a> {
     expires_at: i64,
 }
 
+impl Home {
+    /// What the home's ledger holds of the open findings of one function and location. Nothing if the home has no table.
+    ///
+    /// # Errors
+    /// [`RunError::LedgerUnavailable`].
+    pub async fn open_findings(
+        &self,
+        location: &Location,
+        function: &str,
+        until: Instant,
+    ) -> Result<Vec<Record>, RunError> {
+        match FindingsTable::of(self, location, function) {
+            Some(table) => table.read(until).await,
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
 impl<'a> FindingsTable<'a> {
     /// The home's table, as far as it belongs to a function and the keys of one location; `None` if the home has none.
     pub fn of(home: &'a Home, location: &Location, function: &str) -> Option<Self> {

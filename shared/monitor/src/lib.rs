@@ -17,6 +17,7 @@ pub mod evaluation;
 mod findings_table;
 pub mod inventory;
 mod notification;
+pub mod observer;
 pub mod run;
 pub mod settings;
 mod sns;

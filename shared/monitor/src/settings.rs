@@ -29,6 +29,11 @@ impl Environment {
         self.0.get(variable).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
+    /// Sets a variable, in place of what the process has.
+    pub fn set(&mut self, variable: impl Into<String>, value: impl Into<String>) {
+        self.0.insert(variable.into(), value.into());
+    }
+
     /// The parts of a comma-separated list.
     fn list(&self, variable: &str) -> impl Iterator<Item = &str> {
         let parts = self.get(variable).unwrap_or_default().split(',');

@@ -12,9 +12,8 @@ use domain::location::Location;
 use domain::report::Report;
 use domain::text::{printable, unlinked};
 use domain::verdict::{Compliance, date};
-use jiff::Timestamp;
-use serde_json::Value;
 
+use crate::evidence::{fact_name, minute, value_text};
 use crate::updates::{counted, escaped_len, is_unwatched, of_change, summary};
 
 /// Most findings that the message tells in full, and most lines of each list after them.
@@ -389,7 +388,7 @@ fn title(finding: &Finding) -> String {
 
 /// The evidence in one line, and each link in it in one of its own.
 fn tell_evidence(text: &mut String, finding: &Finding) {
-    let facts = finding.evidence.iter().map(|(name, value)| (printable(name).replace('_', " "), value_text(value)));
+    let facts = finding.evidence.iter().map(|(name, value)| (fact_name(name), value_text(value)));
     let (links, words): (Vec<_>, Vec<_>) = facts.partition(|(_, value)| value.starts_with("https://"));
     if !words.is_empty() {
         let words: Vec<_> = words.into_iter().map(|(name, value)| format!("{name} {value}")).collect();
@@ -398,37 +397,4 @@ fn tell_evidence(text: &mut String, finding: &Finding) {
     for (name, link) in links {
         let _ = writeln!(text, "    Evidence, {name}: {link}");
     }
-}
-
-/// A value of the evidence. Of objects in a list, what they hold; anything else as JSON writes it.
-fn value_text(value: &Value) -> String {
-    let words = |name: &str, value: &Value| match value {
-        Value::Null => None,
-        Value::Array(values) if values.is_empty() => None,
-        Value::Array(values) => {
-            Some(format!("{name} {}", values.iter().map(value_text).collect::<Vec<_>>().join(", ")))
-        }
-        value => Some(format!("{name} {}", value_text(value))),
-    };
-    match value {
-        Value::String(text) => readable(text),
-        Value::Object(members) => {
-            let words = members.iter().filter_map(|(name, value)| words(&printable(name).replace('_', " "), value));
-            format!("({})", words.collect::<Vec<_>>().join(", "))
-        }
-        Value::Array(values) if values.iter().any(Value::is_object) => {
-            values.iter().map(value_text).collect::<Vec<_>>().join(" ")
-        }
-        value => printable(&value.to_string()),
-    }
-}
-
-/// A text of the evidence; an instant to the minute.
-fn readable(text: &str) -> String {
-    text.parse().map_or_else(|_| printable(text), minute)
-}
-
-/// An instant as people read it.
-fn minute(instant: Timestamp) -> String {
-    instant.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }

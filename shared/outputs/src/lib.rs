@@ -3,6 +3,19 @@
 pub mod alert;
 mod alert_email;
 mod alert_json;
+mod evidence;
 pub mod metrics;
+#[cfg(feature = "page")]
+mod numbers;
+#[cfg(feature = "page")]
+pub mod page;
 pub mod response;
+#[cfg(feature = "scan")]
+pub mod scan;
+#[cfg(feature = "scan")]
+pub mod scan_csv;
+#[cfg(feature = "scan")]
+pub mod scan_page;
+#[cfg(feature = "scan")]
+pub mod scan_table;
 mod updates;

@@ -61,9 +61,18 @@ pub struct Response {
 impl Response {
     /// The response of a run, with as many findings, and as many evaluations, as fit.
     pub fn new(report: Report, alerts: AlertCounts) -> Self {
+        Self::with_room(report, alerts, MAX_FINDINGS, MAX_BYTES)
+    }
+
+    /// A report as a whole in the same form, for a file that has no limit. Nobody was alerted.
+    pub fn whole(report: Report) -> Self {
+        Self::with_room(report, AlertCounts::default(), usize::MAX, usize::MAX)
+    }
+
+    fn with_room(report: Report, alerts: AlertCounts, max_findings: usize, max_bytes: usize) -> Self {
         let Report { location, mut findings, evaluations, .. } = report;
-        let findings_omitted = findings.len().saturating_sub(MAX_FINDINGS);
-        findings.truncate(MAX_FINDINGS);
+        let findings_omitted = findings.len().saturating_sub(max_findings);
+        findings.truncate(max_findings);
         let mut response = Self {
             function: report.function,
             account_id: location.account_id,
@@ -80,8 +89,10 @@ impl Response {
             alerts,
         };
         if let Some(mut evaluations) = evaluations {
-            let rest = serde_json::to_vec(&response).map_or(0, |json| json.len());
-            evaluations.shrink_to(MAX_BYTES.saturating_sub(rest));
+            if max_bytes < usize::MAX {
+                let rest = serde_json::to_vec(&response).map_or(0, |json| json.len());
+                evaluations.shrink_to(max_bytes.saturating_sub(rest));
+            }
             response.evaluations_omitted = Some(evaluations.omitted);
             response.evaluations = Some(evaluations.lines);
         }

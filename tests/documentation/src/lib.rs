@@ -148,13 +148,13 @@ fn table(page: &mut String, settings: &[&dyn Setting]) {
     }
 }
 
-/// The calls of each function, by service.
+/// The calls of each function and of a scan, by service.
 fn calls_json() -> Value {
     let mut calls: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
-    for row in operation::ALL {
-        for function in row.callers() {
-            calls.entry(function).or_default().entry(row.service()).or_default().insert(row.name());
-        }
+    let of_functions =
+        operation::ALL.iter().flat_map(|row| row.callers().iter().map(move |function| (*function, *row)));
+    for (caller, row) in of_functions.chain(operation::of_scan().map(|row| ("kms-compliance", row))) {
+        calls.entry(caller).or_default().entry(row.service()).or_default().insert(row.name());
     }
     json!(calls)
 }

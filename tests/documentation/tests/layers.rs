@@ -62,6 +62,42 @@ fn each_layer_knows_only_those_below_it() {
     }
 }
 
+/// The crates that go into a package when it is built alone, as functions are.
+fn built_alone(package: &str) -> BTreeSet<String> {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(["--target", "x86_64-unknown-linux-gnu"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{tree:?}");
+    let lines = String::from_utf8(tree.stdout).unwrap();
+    lines.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn no_function_is_built_with_what_only_the_terminal_needs() {
+    let only_for_terminals = [
+        "anstream",
+        "askama",
+        "aws-sdk-account",
+        "aws-sdk-sso",
+        "aws-sdk-ssooidc",
+        "clap",
+        "comfy-table",
+        "csv",
+        "indicatif",
+    ];
+    let of = |package: &str| {
+        let built = built_alone(package);
+        only_for_terminals.into_iter().filter(|name| built.contains(*name)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("kms-compliance"), only_for_terminals, "the names are those that cargo knows");
+    for function in ["access-checker", "health-prober", "key-age-checker", "rotation-checker", "usage-anomaly-scorer"] {
+        assert_eq!(of(function), [""; 0], "{function}");
+    }
+}
+
 #[test]
 fn what_is_pure_is_built_without_aws_tokio_and_lambda_and_the_engine_without_lambda() {
     let built_from = built_from();

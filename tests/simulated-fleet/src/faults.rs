@@ -175,21 +175,31 @@ impl Fault {
                 (403, "AccessDenied", denied("cloudwatch", operation, resource))
             }
             (FaultKind::Denied, Service::Kms) => (400, "AccessDeniedException", denied("kms", operation, resource)),
-            (FaultKind::Throttled, Service::Sns | Service::CloudWatch) => {
+            (FaultKind::Denied, Service::Account) => {
+                (403, "AccessDeniedException", denied("account", operation, resource))
+            }
+            (FaultKind::Denied, Service::Sts) => (403, "AccessDenied", denied("sts", operation, resource)),
+            (FaultKind::Throttled, Service::Sns | Service::CloudWatch | Service::Sts) => {
                 (400, "Throttling", "Rate exceeded".to_owned())
             }
             (FaultKind::Throttled, Service::DynamoDb) => {
                 (400, "ProvisionedThroughputExceededException", "Throughput exceeds the current capacity".to_owned())
             }
+            (FaultKind::Throttled, Service::Account) => (429, "TooManyRequestsException", "Rate exceeded".to_owned()),
             (FaultKind::Throttled, Service::Kms) => (400, "ThrottlingException", THROTTLED.to_owned()),
             (FaultKind::ServerError, _) => {
                 let code = match service {
+                    Service::Account => "InternalServerException",
                     Service::Sns => "InternalError",
+                    Service::Sts => "InternalFailure",
                     Service::CloudWatch => "InternalServiceError",
                     Service::DynamoDb => "InternalServerError",
                     Service::Kms => "KMSInternalException",
                 };
                 (self.status.unwrap_or(500), code, "An internal error occurred.".to_owned())
+            }
+            (FaultKind::NotFound, Service::Account | Service::Sts) => {
+                (404, "ResourceNotFoundException", "Not found".to_owned())
             }
             (FaultKind::NotFound, Service::Sns) => (404, "NotFound", "Topic does not exist".to_owned()),
             (FaultKind::NotFound, Service::DynamoDb | Service::CloudWatch) => {

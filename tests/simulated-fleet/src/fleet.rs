@@ -33,6 +33,7 @@ use crate::quotas::Quotas;
 use crate::regions;
 use crate::server::Server;
 use crate::sns::{self, Published};
+use crate::sts;
 use crate::table::{Attribute, Tables, Write};
 
 /// A fleet that is being served on the loopback interface, until it is dropped.
@@ -312,6 +313,12 @@ async fn handle(
         }
     } else if let Some(name) = uri.path().strip_prefix(cloudwatch::PATH) {
         cloudwatch_call(&state, name, &body).await
+    } else if uri.path() == sts::LIST_REGIONS {
+        lock(&state.calls).record(Operation::ListRegions.name(), None);
+        let served = state.served();
+        let fault = served.fault(Operation::ListRegions, None);
+        let answer = || Ok(sts::regions(&served.model).to_string());
+        suffer(&state, &served, Operation::ListRegions, "*", fault.as_ref(), answer).await
     } else if text("content-type").starts_with("application/x-www-form-urlencoded") {
         query_call(&state, &sns::parse_form(&body)).await
     } else {
@@ -406,7 +413,10 @@ async fn cloudwatch_call(state: &FleetState, name: &str, body: &[u8]) -> Respons
     .await
 }
 
-#[expect(clippy::disallowed_methods, reason = "CloudWatch lists what was in use lately, by its own clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "CloudWatch lists what was in use lately by its own clock, STS's sessions end"
+)]
 fn wall_clock() -> Timestamp {
     Timestamp::now()
 }
@@ -414,7 +424,8 @@ fn wall_clock() -> Timestamp {
 async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
     let served = state.served();
     let action = form.get("Action").map_or("", String::as_str);
-    let Some(operation) = Operation::of(Service::Sns, action) else {
+    let operation = Operation::of(Service::Sns, action).or_else(|| Operation::of(Service::Sts, action));
+    let Some(operation) = operation else {
         lock(&state.calls).record_unknown(action.to_owned());
         let error = ApiError::bad_request("InvalidAction", format!("The action {action} is not valid."));
         return respond(state, Service::Sns, Err(error), &Delivery::Whole);
@@ -423,6 +434,12 @@ async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
     let resource = form.get("TopicArn").map_or("*", String::as_str);
     let fault = served.fault(operation, None);
     suffer(state, &served, operation, resource, fault.as_ref(), || {
+        if operation == Operation::GetCallerIdentity {
+            return Ok(sts::identity(&served.model, &state.next_id()));
+        }
+        if operation == Operation::AssumeRole {
+            return sts::assume_role(form, wall_clock(), &state.next_id());
+        }
         if operation == Operation::GetTopicAttributes {
             let confirmed = served.model.description.subscriptions_confirmed;
             return sns::render_attributes(form, confirmed, &state.next_id());
@@ -478,11 +495,11 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
     let (status, mut body) = match (service, answer) {
         (_, Ok(body)) => (200, body),
         (Service::CloudWatch, Err(error)) => (error.status, cloudwatch::render_error(&error).into()),
-        (Service::Kms, Err(error)) => {
+        (Service::Account | Service::Kms, Err(error)) => {
             (error.status, json!({"__type": error.code, "message": error.message}).to_string().into())
         }
         (Service::DynamoDb, Err(error)) => (error.status, dynamodb::render_error(&error).into()),
-        (Service::Sns, Err(error)) => (error.status, sns::render_error(&error, &request_id).into()),
+        (Service::Sns | Service::Sts, Err(error)) => (error.status, sns::render_error(&error, &request_id).into()),
     };
     let length = body.len();
     let half = length.div_euclid(2);
@@ -508,7 +525,8 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
         Service::CloudWatch => "application/cbor",
         Service::Kms => "application/x-amz-json-1.1",
         Service::DynamoDb => "application/x-amz-json-1.0",
-        Service::Sns => "text/xml",
+        Service::Account => "application/json",
+        Service::Sns | Service::Sts => "text/xml",
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

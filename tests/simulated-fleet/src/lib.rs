@@ -1,7 +1,7 @@
 //! A simulated fleet of KMS keys: test equipment, not part of the product.
 //!
 //! [`Fleet`] serves a [`FleetDescription`] over KMS's JSON protocol, records what is published over SNS's query protocol,
-//! keeps the items that the findings ledger writes over DynamoDB's, and gives the keys' usage over CloudWatch's. [`FunctionProcess`] runs a function's real binary against it, under the Lambda Runtime API.
+//! keeps the items that the findings ledger writes over DynamoDB's, and gives the keys' usage over CloudWatch's; it says whose its callers' credentials are, and which Regions there are. [`FunctionProcess`] runs a function's real binary against it, under the Lambda Runtime API.
 
 mod calls;
 mod cloudwatch;
@@ -24,6 +24,7 @@ mod regions;
 mod runtime_api;
 mod server;
 mod sns;
+mod sts;
 mod table;
 
 pub use crash_point::When;

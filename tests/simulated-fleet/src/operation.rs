@@ -7,10 +7,12 @@ use serde::Deserialize;
 /// The services that the fleet answers for, each in its own protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Service {
+    Account,
     CloudWatch,
     DynamoDb,
     Kms,
     Sns,
+    Sts,
 }
 
 /// An operation that the fleet answers, by its AWS name.
@@ -18,6 +20,7 @@ pub(crate) enum Service {
 #[serde(try_from = "String")]
 #[expect(missing_docs, reason = "AWS documents its operations")]
 pub enum Operation {
+    AssumeRole,
     BatchWriteItem,
     Decrypt,
     DeleteItem,
@@ -25,6 +28,7 @@ pub enum Operation {
     DescribeKey,
     Encrypt,
     GenerateMac,
+    GetCallerIdentity,
     GetItem,
     GetKeyLastUsage,
     GetKeyPolicy,
@@ -36,6 +40,7 @@ pub enum Operation {
     ListKeyRotations,
     ListKeys,
     ListMetrics,
+    ListRegions,
     ListResourceTags,
     Publish,
     PutItem,
@@ -46,7 +51,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 28] = [
+        Self::AssumeRole,
         Self::BatchWriteItem,
         Self::Decrypt,
         Self::DeleteItem,
@@ -54,6 +60,7 @@ impl Operation {
         Self::DescribeKey,
         Self::Encrypt,
         Self::GenerateMac,
+        Self::GetCallerIdentity,
         Self::GetItem,
         Self::GetKeyLastUsage,
         Self::GetKeyPolicy,
@@ -65,6 +72,7 @@ impl Operation {
         Self::ListKeyRotations,
         Self::ListKeys,
         Self::ListMetrics,
+        Self::ListRegions,
         Self::ListResourceTags,
         Self::Publish,
         Self::PutItem,
@@ -77,6 +85,7 @@ impl Operation {
     /// Its AWS name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::AssumeRole => "AssumeRole",
             Self::BatchWriteItem => "BatchWriteItem",
             Self::Decrypt => "Decrypt",
             Self::DeleteItem => "DeleteItem",
@@ -84,6 +93,7 @@ impl Operation {
             Self::DescribeKey => "DescribeKey",
             Self::Encrypt => "Encrypt",
             Self::GenerateMac => "GenerateMac",
+            Self::GetCallerIdentity => "GetCallerIdentity",
             Self::GetItem => "GetItem",
             Self::GetKeyLastUsage => "GetKeyLastUsage",
             Self::GetKeyPolicy => "GetKeyPolicy",
@@ -95,6 +105,7 @@ impl Operation {
             Self::ListKeyRotations => "ListKeyRotations",
             Self::ListKeys => "ListKeys",
             Self::ListMetrics => "ListMetrics",
+            Self::ListRegions => "ListRegions",
             Self::ListResourceTags => "ListResourceTags",
             Self::Publish => "Publish",
             Self::PutItem => "PutItem",
@@ -119,6 +130,8 @@ impl Operation {
             Self::BatchWriteItem | Self::DeleteItem | Self::GetItem | Self::PutItem | Self::Query => Service::DynamoDb,
             Self::GetMetricData | Self::ListMetrics => Service::CloudWatch,
             Self::GetTopicAttributes | Self::Publish => Service::Sns,
+            Self::AssumeRole | Self::GetCallerIdentity => Service::Sts,
+            Self::ListRegions => Service::Account,
             _ => Service::Kms,
         }
     }
