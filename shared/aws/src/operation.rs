@@ -157,9 +157,13 @@ use Quota::{Of, Own, Unpaced};
 const ACCESS: &str = "access-checker";
 const AGE: &str = "key-age-checker";
 const HEALTH: &str = "health-prober";
+const REPORTER: &str = "reporter";
 const ROTATION: &str = "rotation-checker";
 const USAGE: &str = "usage-anomaly-scorer";
+/// Every check.
 const EVERY_FUNCTION: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, USAGE];
+/// Who tells: every check, and the reporter.
+const WHO_TELLS: &[&str] = &[ACCESS, AGE, HEALTH, REPORTER, ROTATION, USAGE];
 
 operations! {
     // constant                     service      operation                   quota            repeat  functions
@@ -183,14 +187,15 @@ operations! {
     GET_METRIC_DATA:                "cloudwatch" "GetMetricData",            Own(50.0),       Always, &[USAGE];
     LIST_METRICS:                   "cloudwatch" "ListMetrics",              Own(25.0),       Always, &[USAGE];
 
-    BATCH_WRITE_ITEM:               "dynamodb"   "BatchWriteItem",           Unpaced,         Always, EVERY_FUNCTION;
-    DELETE_ITEM:                    "dynamodb"   "DeleteItem",               Unpaced,         Always, EVERY_FUNCTION;
-    PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always, EVERY_FUNCTION;
-    QUERY:                          "dynamodb"   "Query",                    Unpaced,         Always, EVERY_FUNCTION;
+    BATCH_WRITE_ITEM:               "dynamodb"   "BatchWriteItem",           Unpaced,         Always, WHO_TELLS;
+    DELETE_ITEM:                    "dynamodb"   "DeleteItem",               Unpaced,         Always, WHO_TELLS;
+    PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always, WHO_TELLS;
+    QUERY:                          "dynamodb"   "Query",                    Unpaced,         Always, WHO_TELLS;
+    SCAN:                           "dynamodb"   "Scan",                     Unpaced,         Always, &[REPORTER];
 
-    GET_TOPIC_ATTRIBUTES:           "sns"        "GetTopicAttributes",       Unpaced,         Always, EVERY_FUNCTION;
+    GET_TOPIC_ATTRIBUTES:           "sns"        "GetTopicAttributes",       Unpaced,         Always, WHO_TELLS;
     // An alert may come twice; lost, it may not be.
-    PUBLISH:                        "sns"        "Publish",                  Unpaced,         Always, EVERY_FUNCTION;
+    PUBLISH:                        "sns"        "Publish",                  Unpaced,         Always, WHO_TELLS;
 }
 
 #[cfg(test)]

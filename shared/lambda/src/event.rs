@@ -2,6 +2,7 @@
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsEvent, SqsMessage};
 use domain::finding::Finding;
+use domain::ledger::Notify;
 use domain::location::{KEY_NAME_FORMS, KeyName};
 use domain::report::Report;
 use domain::text::printable;
@@ -207,14 +208,26 @@ fn parse_detail(detail: &Map<String, Value>, takes_as_of: bool) -> Result<Option
                 options.as_of = Some(instant(&field, value)?);
                 options.dry_run = true;
             }
+            "notify" => options.notify = one_of(&field, value, [("now", Notify::Now), ("later", Notify::Later)])?,
+            "response" => options.summary = one_of(&field, value, [("full", false), ("summary", true)])?,
             "dry_run" => options.dry_run |= boolean(&field, value)?,
             "verbose" => options.verbose = boolean(&field, value)?,
             _ => {
-                return Err(InvalidEvent::new(field, "is no option; there are `keys`, `as_of`, `dry_run`, `verbose`"));
+                return Err(InvalidEvent::new(
+                    field,
+                    "is no option; there are `keys`, `as_of`, `dry_run`, `verbose`, `notify`, `response`",
+                ));
             }
         }
     }
     Ok(options)
+}
+
+/// The meaning of one of the words that a field may hold.
+fn one_of<T>(field: &str, value: &Value, words: [(&str, T); 2]) -> Result<T, InvalidEvent> {
+    let allowed = format!("neither `{}` nor `{}`", words[0].0, words[1].0);
+    let meaning = words.into_iter().find(|(word, _)| value.as_str() == Some(word)).map(|(_, meaning)| meaning);
+    meaning.ok_or_else(|| InvalidEvent::new(field, format!("{} is {allowed}", shown(value))))
 }
 
 fn boolean(field: &str, value: &Value) -> Result<bool, InvalidEvent> {
@@ -312,13 +325,16 @@ mod tests {
     #[test]
     fn options_stand_in_the_detail_as_object_or_string() {
         let detail = json!({
-            "keys": ["alias/payments", "1234abcd"], "as_of": "2027-01-01T00:00:00+02:00", "verbose": true
+            "keys": ["alias/payments", "1234abcd"], "as_of": "2027-01-01T00:00:00+02:00", "verbose": true,
+            "notify": "later", "response": "summary"
         });
         let expected = Options {
             keys: Some(names(&["alias/payments", "1234abcd"])),
             as_of: Some("2026-12-31T22:00:00Z".parse().unwrap()),
             dry_run: true,
             verbose: true,
+            notify: Notify::Later,
+            summary: true,
         };
         assert_eq!(options(json!({"detail": detail})), expected);
         assert_eq!(options(json!({"detail": detail.to_string()})), expected);
@@ -367,6 +383,9 @@ mod tests {
             (json!({"detail": {"keys": ["arn:aws:s3:::b"]}}), "detail.keys[0]: `arn:aws:s3:::b`"),
             (json!({"detail": {"dry_run": "true"}}), "detail.dry_run: `true`"),
             (json!({"detail": {"verbose": 1}}), "detail.verbose: `1`"),
+            (json!({"detail": {"notify": "never"}}), "detail.notify: `never` is neither `now` nor `later`"),
+            (json!({"detail": {"notify": true}}), "detail.notify: `true` is neither"),
+            (json!({"detail": {"response": "short"}}), "detail.response: `short` is neither `full` nor `summary`"),
             (json!({"Records": [], "detail": {}}), "detail: is no field of an SQS batch"),
             (json!({"Records": {}}), "Records: is no SQS batch"),
             (json!({"Records": [{"body": "{}"}]}), "Records[0].messageId: is missing"),

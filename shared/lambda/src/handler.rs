@@ -135,10 +135,9 @@ impl<C: Check> Handler<C> {
         } else {
             nothing()
         };
-        Ok(Response {
-            run: outputs::response::Response::new(report, alerts),
-            batch_item_failures: request.batch.map(|batch| batch.failures),
-        })
+        let is_summary = request.options.as_ref().is_some_and(|options| options.summary);
+        let form = if is_summary { outputs::response::Response::summary } else { outputs::response::Response::new };
+        Ok(Response { run: form(report, alerts), batch_item_failures: request.batch.map(|batch| batch.failures) })
     }
 
     async fn run(

@@ -28,6 +28,9 @@ pub enum RunError {
         /// Table that holds the ledger.
         table: String,
     },
+    /// The run was to leave the telling to the reporter, and there is no ledger to leave it in.
+    #[error("`FINDINGS_TABLE` is not set; an event with `notify` = `later` needs the findings ledger")]
+    NoLedger,
 }
 
 impl RunError {
@@ -37,6 +40,7 @@ impl RunError {
             Self::ListKeysFailed(_) => "ListKeysFailed",
             Self::AlertNotDelivered { .. } => "AlertNotDelivered",
             Self::LedgerUnavailable { .. } | Self::LedgerBusy { .. } => "LedgerUnavailable",
+            Self::NoLedger => "InvalidConfiguration",
         }
     }
 }
