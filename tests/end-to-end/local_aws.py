@@ -76,22 +76,30 @@ def read_template(name="template.yaml"):
     return yaml_parse((ROOT / name).read_text(encoding="utf-8"))
 
 
+PLANNER, REPORTER = "target-planner", "reporter"
+
+
 def functions(template):
-    """The functions that run daily: their binaries' names, and their logical IDs."""
-    return _functions_with(template, "ScheduleV2")
+    """The checks: their binaries' names, and the logical IDs of the functions that the daily check calls."""
+    return {name: each for name, each in daily(template).items() if name not in (PLANNER, REPORTER)}
+
+
+def daily(template):
+    """All functions that the daily check calls: the binaries' names, and the logical IDs."""
+    return _functions(template, lambda events: "SQS" not in events)
 
 
 def listeners(template):
     """The functions for key events: the binaries' names, and the logical IDs."""
-    return _functions_with(template, "SQS")
+    return _functions(template, lambda events: "SQS" in events)
 
 
-def _functions_with(template, event):
+def _functions(template, chosen):
     return {
         resource["Metadata"]["BuildProperties"]["Binary"]: logical_id
         for logical_id, resource in template["Resources"].items()
         if resource["Type"] == "AWS::Serverless::Function"
-        and event in (each["Type"] for each in resource["Properties"]["Events"].values())
+        and chosen([each["Type"] for each in resource["Properties"].get("Events", {}).values()])
     }
 
 
@@ -110,13 +118,14 @@ def quick_binaries():
 def built_template(directory, binaries):
     """Copies the template into `directory`, each function with its binary as its code. Returns the copy."""
     template = read_template()
-    daily, for_events = functions(template), listeners(template)
-    for function, logical_id in daily.items():
+    for_events = listeners(template)
+    for function, logical_id in daily(template).items():
         code = directory / function
         code.mkdir()
         shutil.copy(binaries[function], code / "bootstrap")
         for each in {logical_id, for_events.get(function, logical_id)}:
             template["Resources"][each]["Properties"]["CodeUri"] = str(code)
+    template["Resources"]["DailyCheck"]["Properties"]["DefinitionUri"] = str(ROOT / "statemachine/daily-check.asl.json")
     path = directory / "template.yaml"
     path.write_text(yaml_dump(template), encoding="utf-8")
     return path
@@ -157,6 +166,8 @@ class LocalAws:
         server = {
             "AUTH": "true",
             "CLOUDTRAIL_RECORDING": "1",
+            # What waits in a state machine waits a hundredth of the time.
+            "SFN_WAIT_SCALE": "0.01",
             "MINISTACK_ACCOUNT_ID": "123456789012",
             "USE_SSL": "1",
             "MINISTACK_SSL_CERT": str(certificate),
