@@ -4,5 +4,6 @@ pub mod alert;
 mod alert_email;
 mod alert_json;
 pub mod metrics;
+pub mod operations;
 pub mod response;
 mod updates;
