@@ -7,6 +7,7 @@ pub mod digest;
 mod digest_email;
 mod digest_json;
 pub mod metrics;
+pub mod operations;
 pub mod response;
 mod updates;
 mod words;
