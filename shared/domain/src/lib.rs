@@ -14,5 +14,6 @@ pub mod ledger;
 pub mod location;
 pub mod outcome;
 pub mod report;
+pub mod route;
 pub mod text;
 pub mod verdict;

@@ -26,7 +26,8 @@ pub struct InvalidEvent {
 }
 
 impl InvalidEvent {
-    fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+    /// That field, and what is wrong with it.
+    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         // The sender's own text may stand in both.
         Self { field: printable(&field.into()), problem: printable(&problem.into()) }
     }
@@ -68,8 +69,7 @@ impl Request {
             return Self::parse_batch(fields, takes_as_of);
         }
         let options = parse_envelope(&fields, takes_as_of)?;
-        let id = fields.get("id").and_then(Value::as_str).filter(|id| !id.is_empty()).map(str::to_owned);
-        Ok(Self { id, options: Some(options), batch: None })
+        Ok(Self { id: id(&fields), options: Some(options), batch: None })
     }
 
     /// Messages that ask for the same are one run over all their keys. A run has one instant, one answer and one alert:
@@ -159,6 +159,11 @@ fn parse_body(body: &str, takes_as_of: bool) -> Result<Options, InvalidEvent> {
 }
 
 fn parse_envelope(fields: &Map<String, Value>, takes_as_of: bool) -> Result<Options, InvalidEvent> {
+    parse_detail(&envelope(fields)?, takes_as_of)
+}
+
+/// The `detail` of an event, after a look at all its other fields.
+fn envelope(fields: &Map<String, Value>) -> Result<Map<String, Value>, InvalidEvent> {
     for (field, value) in fields {
         match field.as_str() {
             "detail" => {}
@@ -181,11 +186,11 @@ fn parse_envelope(fields: &Map<String, Value>, takes_as_of: bool) -> Result<Opti
         }
     }
     match fields.get("detail") {
-        None => Ok(Options::default()),
-        Some(Value::Object(detail)) => parse_detail(detail, takes_as_of),
+        None => Ok(Map::new()),
+        Some(Value::Object(detail)) => Ok(detail.clone()),
         // EventBridge Scheduler sends the detail as a string.
         Some(Value::String(text)) => match serde_json::from_str(text) {
-            Ok(Value::Object(detail)) => parse_detail(&detail, takes_as_of),
+            Ok(Value::Object(detail)) => Ok(detail),
             Ok(other) => {
                 Err(InvalidEvent::new("detail", format!("a string that holds {}, not an object", shown(&other))))
             }
@@ -193,6 +198,22 @@ fn parse_envelope(fields: &Map<String, Value>, takes_as_of: bool) -> Result<Opti
         },
         Some(other) => Err(InvalidEvent::new("detail", format!("{} is neither an object nor a string", shown(other)))),
     }
+}
+
+/// The options of an event, by name; one field after another is for the function to read.
+///
+/// # Errors
+/// The event is none of EventBridge's, or its `detail` is no object.
+pub fn details(event: &Value) -> Result<Map<String, Value>, InvalidEvent> {
+    let Value::Object(fields) = event else {
+        return Err(InvalidEvent::new("event", format!("{} is not an object", shown(event))));
+    };
+    envelope(fields)
+}
+
+/// What an event goes by, if it says.
+pub fn id(fields: &Map<String, Value>) -> Option<String> {
+    fields.get("id").and_then(Value::as_str).filter(|id| !id.is_empty()).map(str::to_owned)
 }
 
 fn parse_detail(detail: &Map<String, Value>, takes_as_of: bool) -> Result<Options, InvalidEvent> {
@@ -224,13 +245,20 @@ fn parse_detail(detail: &Map<String, Value>, takes_as_of: bool) -> Result<Option
 }
 
 /// The meaning of one of the words that a field may hold.
-fn one_of<T>(field: &str, value: &Value, words: [(&str, T); 2]) -> Result<T, InvalidEvent> {
+///
+/// # Errors
+/// It holds something else.
+pub fn one_of<T>(field: &str, value: &Value, words: [(&str, T); 2]) -> Result<T, InvalidEvent> {
     let allowed = format!("neither `{}` nor `{}`", words[0].0, words[1].0);
     let meaning = words.into_iter().find(|(word, _)| value.as_str() == Some(word)).map(|(_, meaning)| meaning);
     meaning.ok_or_else(|| InvalidEvent::new(field, format!("{} is {allowed}", shown(value))))
 }
 
-fn boolean(field: &str, value: &Value) -> Result<bool, InvalidEvent> {
+/// A field that is true or false.
+///
+/// # Errors
+/// It holds something else.
+pub fn boolean(field: &str, value: &Value) -> Result<bool, InvalidEvent> {
     value.as_bool().ok_or_else(|| InvalidEvent::new(field, format!("{} is not true or false", shown(value))))
 }
 
@@ -269,7 +297,7 @@ fn instant(field: &str, value: &Value) -> Result<Timestamp, InvalidEvent> {
 }
 
 /// A value as an error message shows it: short ones whole, others by their kind.
-fn shown(value: &Value) -> String {
+pub fn shown(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Bool(value) => format!("`{value}`"),

@@ -3,6 +3,11 @@
 pub mod alert;
 mod alert_email;
 mod alert_json;
+pub mod digest;
+mod digest_email;
+mod digest_json;
 pub mod metrics;
+pub mod operations;
 pub mod response;
 mod updates;
+mod words;

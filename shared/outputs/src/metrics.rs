@@ -44,6 +44,25 @@ pub struct Measured {
     pub run_duration_ms: u64,
 }
 
+/// What the reporter measured of one execution of the daily check.
+#[derive(Clone, Copy, Debug)]
+pub struct DailyCheckMeasured {
+    /// Share of the evaluations that say something, in percent.
+    pub coverage_percent: f64,
+    /// Targets that the execution was to look at.
+    pub targets_planned: usize,
+    /// Targets that it looked at.
+    pub targets_reached: usize,
+    /// Checks that failed after their retries.
+    pub failed_checks: usize,
+    /// Digests that the topic took.
+    pub messages_published: usize,
+    /// Updates that wait for somebody to confirm a subscription.
+    pub held_back: usize,
+    /// How long the reporter took, in milliseconds.
+    pub run_duration_ms: u64,
+}
+
 /// The values of one metric that a check measured itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Samples {
@@ -101,6 +120,20 @@ impl Emission<'_> {
             self.line(&[function], &[&coverage[..], &effort[..]].concat())
         };
         std::iter::once(run).chain(of_controls).chain(samples).collect()
+    }
+
+    /// The metric line of one execution of the daily check, by the function that tells of it.
+    pub fn daily_check_line(&self, function: &str, measured: DailyCheckMeasured) -> String {
+        let metrics = [
+            ("CoveragePercent", "Percent", json!(measured.coverage_percent)),
+            ("TargetsPlanned", "Count", json!(measured.targets_planned)),
+            ("TargetsReached", "Count", json!(measured.targets_reached)),
+            ("FailedChecks", "Count", json!(measured.failed_checks)),
+            ("AlertsPublished", "Count", json!(measured.messages_published)),
+            ("AlertsHeldBack", "Count", json!(measured.held_back)),
+            ("RunDuration", "Milliseconds", json!(measured.run_duration_ms)),
+        ];
+        self.line(&[("Function", function)], &metrics)
     }
 
     fn line(&self, dimensions: &[(&str, &str)], metrics: &[(&str, &str, Value)]) -> String {

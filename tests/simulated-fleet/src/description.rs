@@ -31,6 +31,8 @@ pub struct FleetDescription {
     pub subscriptions_confirmed: u32,
     /// Items on a page of `Query`, at most. Default: as many as 1 MB holds.
     pub table_page_size: Option<usize>,
+    /// Of how many writes, the last ones, the index of a table has yet to learn. Default 0.
+    pub index_lag_writes: usize,
     /// Datapoints on a page of `GetMetricData`, at most. Default: as many as the call asks for, up to 100,800.
     pub metric_page_size: Option<usize>,
     /// What `GetMetricData` says beside its results.
@@ -61,6 +63,7 @@ impl Default for FleetDescription {
             tables: Vec::new(),
             subscriptions_confirmed: 1,
             table_page_size: None,
+            index_lag_writes: 0,
             metric_page_size: None,
             metric_messages: Vec::new(),
             quotas: false,

@@ -158,10 +158,10 @@ impl Fleet {
         let invalid = |problem: String| DescriptionError::new("item", problem);
         let Attribute::M(item) = Attribute::of_plain(item) else { return Err(invalid("must be an object".to_owned())) };
         let key = dynamodb::key_of_item(&item).map_err(|error| invalid(error.message))?;
-        let mut tables = lock(&self.state.tables);
-        let table = tables.first().ok_or_else(|| invalid("there is no table to put it into".to_owned()))?;
-        table.insert(key, item);
-        Ok(())
+        if lock(&self.state.tables).insert_into_first(key, item) {
+            return Ok(());
+        }
+        Err(invalid("there is no table to put it into".to_owned()))
     }
 
     /// The puts and deletes that were applied, in their order, each write of a batch by itself.
@@ -372,6 +372,7 @@ async fn dynamodb_call(state: &FleetState, name: &str, body: &[u8]) -> Response 
     let unprocessed = fault.as_ref().filter(|fault| fault.kind == FaultKind::Unprocessed);
     let rules = dynamodb::Rules {
         page_size: served.model.description.table_page_size,
+        index_lag: served.model.description.index_lag_writes,
         processed: unprocessed.map(|fault| fault.processed.unwrap_or(0)),
     };
     suffer(state, &served, operation, &resource, fault.as_ref(), || {

@@ -40,13 +40,14 @@ pub enum Operation {
     Publish,
     PutItem,
     Query,
+    Scan,
     Sign,
     Verify,
     VerifyMac,
 }
 
 impl Operation {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 26] = [
         Self::BatchWriteItem,
         Self::Decrypt,
         Self::DeleteItem,
@@ -69,6 +70,7 @@ impl Operation {
         Self::Publish,
         Self::PutItem,
         Self::Query,
+        Self::Scan,
         Self::Sign,
         Self::Verify,
         Self::VerifyMac,
@@ -99,6 +101,7 @@ impl Operation {
             Self::Publish => "Publish",
             Self::PutItem => "PutItem",
             Self::Query => "Query",
+            Self::Scan => "Scan",
             Self::Sign => "Sign",
             Self::Verify => "Verify",
             Self::VerifyMac => "VerifyMac",
@@ -116,7 +119,9 @@ impl Operation {
 
     pub(crate) fn service(self) -> Service {
         match self {
-            Self::BatchWriteItem | Self::DeleteItem | Self::GetItem | Self::PutItem | Self::Query => Service::DynamoDb,
+            Self::BatchWriteItem | Self::DeleteItem | Self::GetItem | Self::PutItem | Self::Query | Self::Scan => {
+                Service::DynamoDb
+            }
             Self::GetMetricData | Self::ListMetrics => Service::CloudWatch,
             Self::GetTopicAttributes | Self::Publish => Service::Sns,
             _ => Service::Kms,
