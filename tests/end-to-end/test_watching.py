@@ -71,22 +71,25 @@ OF_THE_REPORTER = {
 }
 
 
+def code_of_metrics():
+    (path,) = ROOT.glob("shared/**/metrics.rs")
+    return path.read_text(encoding="utf-8").split("mod tests")[0]
+
+
+def metrics_named(code):
+    return set(re.findall(r'\("(\w+)", "(?:Count|Percent|Milliseconds)"', code))
+
+
 def emitted():
     """The metrics of a run and those of a control, as the functions' code names them."""
-    (path,) = ROOT.glob("shared/**/metrics.rs")
-    code = path.read_text(encoding="utf-8")
-    run, controls = (
-        set(re.findall(r'\("(\w+)", "(?:Count|Percent|Milliseconds)"', part))
-        for part in code.split("let of_controls")[:2]
-    )
+    run, controls = map(metrics_named, code_of_metrics().split("fn daily_check_line")[0].split("let of_controls"))
     assert "KeysListed" in run and "NonCompliant" in controls
     return run, controls
 
 
 def emitted_by_the_reporter():
     """The metrics of a daily check, as the reporter's code names them."""
-    code = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("functions/reporter/src/*.rs"))
-    names = set(re.findall(r'\("(\w+)",\s*"(?:Count|Percent|Milliseconds)"', code))
+    names = metrics_named(code_of_metrics().split("fn daily_check_line")[1])
     assert {"CoveragePercent", "TargetsReached"} <= names
     return names
 
