@@ -30,7 +30,7 @@ export SAM_CLI_TELEMETRY := 0
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: python cargo ## Deploy into a local AWS, let the schedules fire, show the alerts
+demo: python cargo ## Deploy into a local AWS, let the schedule fire, show the mails
 	@exec $(PARTS) tools "$(MAKE) tools" demo "$(BIN)/python tests/end-to-end/demo.py"
 
 test: python cargo ## Everything that must hold: lint, unit, e2e

@@ -28,6 +28,7 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REGION = "us-east-1"
 STACK, APPLICATION_STACK = "kms-compliance-dev", "application-keys-dev"  # as in samconfig.toml
+ACCOUNT, MEMBER_STACK = "123456789012", "kms-compliance-member"
 NOT_YET = "at(2099-12-31T00:00:00)"
 # CloudFormation here makes no alarm with metric math. A table that is protected would outlive a failed deployment.
 PARAMETERS = {"MetricMathAlarms": "false", "DeletionProtection": "false", "ProbeByTag": "true"}
@@ -166,9 +167,9 @@ class LocalAws:
         server = {
             "AUTH": "true",
             "CLOUDTRAIL_RECORDING": "1",
-            # What waits in a state machine waits a hundredth of the time.
-            "SFN_WAIT_SCALE": "0.01",
-            "MINISTACK_ACCOUNT_ID": "123456789012",
+            # What waits in a state machine waits a two-hundredth of the time.
+            "SFN_WAIT_SCALE": "0.005",
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
             "USE_SSL": "1",
             "MINISTACK_SSL_CERT": str(certificate),
             "MINISTACK_SSL_KEY": str(key),
@@ -218,7 +219,10 @@ class LocalAws:
         for number, handler in zip(numbers, handlers, strict=True):
             signal.signal(number, handler)
 
-    def client(self, service, region=REGION, **credentials):
+    def client(self, service, region=REGION, account=None, **credentials):
+        """A client of an administrator: of the home account, or of another one."""
+        if account:
+            credentials = {"aws_access_key_id": account, "aws_secret_access_key": "test"}
         return self.session.client(
             service,
             region_name=region,
@@ -226,6 +230,30 @@ class LocalAws:
             verify=self.environment["AWS_CA_BUNDLE"],
             **credentials,
         )
+
+    def new_account(self, name):
+        """One more account of the organisation that the home account manages; returns its ID."""
+        organizations = self.client("organizations")
+        status = organizations.create_account(Email=f"{name}@example.com", AccountName=name)["CreateAccountStatus"]
+        return status["AccountId"]
+
+    def let_in(self, account, check_roles, external_id=""):
+        """Deploys member-role.yaml in an account: a stack of its own, by its own administrator."""
+        organization = self.client("organizations").describe_organization()["Organization"]["Id"]
+        parameters = {
+            "MonitorAccountId": ACCOUNT,
+            "MonitorRoleArns": check_roles,
+            "OrganizationId": organization,
+            "ExternalId": external_id,
+        }
+        cloudformation = self.client("cloudformation", account=account)
+        cloudformation.create_stack(
+            StackName=MEMBER_STACK,
+            TemplateBody=(ROOT / "member-role.yaml").read_text(encoding="utf-8"),
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=MEMBER_STACK, WaiterConfig={"Delay": 1})
 
     def deploy(self, template, section="default", **parameters):
         """`sam deploy` of a template, with a section of samconfig.toml; returns the outputs of the stack."""
@@ -252,29 +280,19 @@ class LocalAws:
         stack = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
-    def let_the_schedules_fire(self):
-        """Moves the deployed schedules, which were `NOT_YET` to fire, to a moment from now, and returns it."""
+    def let_the_schedule_fire(self):
+        """Moves the deployed schedule, which was `NOT_YET` to fire, to a moment from now, and returns it."""
         at = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) + datetime.timedelta(seconds=3)
-        self._schedule(f"at({at:%Y-%m-%dT%H:%M:%S})")
-        return at
-
-    @contextlib.contextmanager
-    def the_schedules_fire_again(self):
-        """Within it, those that have fired do so each minute: here a moment comes once for each schedule."""
-        self._schedule("rate(1 minute)")
-        yield
-        self._schedule("at(2100-01-01T00:00:00)")
-
-    def _schedule(self, expression):
         scheduler = self.client("scheduler")
-        for found in scheduler.list_schedules()["Schedules"]:
-            schedule = scheduler.get_schedule(Name=found["Name"])
-            scheduler.update_schedule(
-                Name=schedule["Name"],
-                ScheduleExpression=expression,
-                FlexibleTimeWindow=schedule["FlexibleTimeWindow"],
-                Target=schedule["Target"],
-            )
+        (found,) = scheduler.list_schedules()["Schedules"]
+        schedule = scheduler.get_schedule(Name=found["Name"])
+        scheduler.update_schedule(
+            Name=schedule["Name"],
+            ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+            FlexibleTimeWindow=schedule["FlexibleTimeWindow"],
+            Target=schedule["Target"],
+        )
+        return at
 
     def mails(self):
         """What e-mail subscribers got so far."""
