@@ -524,7 +524,7 @@ impl Ledger {
             if let Some(control) = controls.iter().find(|control| control.id == record.control) {
                 let resolution = sightings.resolution(&record);
                 if resolution.is_some() || !self.notify.leaves(&record, sightings) {
-                    reconciliation.not_found(record, resolution, control, now);
+                    reconciliation.not_found(record, resolution.as_ref(), control, now);
                 }
             }
         }
@@ -696,12 +696,12 @@ impl<'a> Reconciliation<'a> {
     fn not_found(
         &mut self,
         mut record: Record,
-        resolution: Option<Resolution>,
+        resolution: Option<&Resolution>,
         control: &'static Control,
         now: Timestamp,
     ) {
         let before = record.clone();
-        if let Some(resolution) = &resolution
+        if let Some(resolution) = resolution
             && record.pending != Some(Change::Resolved)
         {
             record.resolve(resolution, now);

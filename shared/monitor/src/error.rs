@@ -34,6 +34,18 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// The same of a run whose alert went out all the same.
+    #[must_use]
+    pub fn after_the_alert(self) -> Self {
+        match self {
+            Self::LedgerUnavailable { table, cause } => Self::LedgerUnavailable {
+                table,
+                cause: format!("{cause}; the alert went out before that, and comes once more"),
+            },
+            other => other,
+        }
+    }
+
     /// Stable name of the kind of error: operators and other programs match it.
     pub fn error_type(&self) -> &'static str {
         match self {

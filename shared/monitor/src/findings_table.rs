@@ -29,6 +29,7 @@ use domain::location::Location;
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
+use outputs::digest::Part;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -84,20 +85,9 @@ struct Open<'a> {
     #[serde(flatten)]
     record: &'a Record,
     #[serde(flatten)]
-    place: Place<'a>,
+    part: Part<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waits: Option<String>,
-}
-
-/// Whose a partition is, as attributes of its findings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Place<'a> {
-    /// Account of the keys.
-    pub account_id: &'a str,
-    /// Region of the keys.
-    pub region: &'a str,
-    /// Function that has the findings.
-    pub function: &'a str,
 }
 
 /// A resolved finding with the time, in seconds since 1970, after which DynamoDB deletes it.
@@ -106,7 +96,7 @@ struct Past<'a> {
     #[serde(flatten)]
     record: &'a Record,
     #[serde(flatten)]
-    place: Place<'a>,
+    part: Part<'a>,
     expires_at: i64,
 }
 
@@ -133,10 +123,10 @@ impl<'a> FindingsTable<'a> {
     }
 
     /// Whose it is.
-    pub fn place(&self) -> Place<'_> {
-        let mut parts = self.partition.splitn(3, '#');
-        let mut part = || parts.next().unwrap_or_default();
-        Place { account_id: part(), region: part(), function: part() }
+    pub fn part(&self) -> Part<'_> {
+        let mut names = self.partition.splitn(3, '#');
+        let mut name = || names.next().unwrap_or_default();
+        Part { account_id: name(), region: name(), function: name() }
     }
 
     fn unavailable(&self, cause: impl Into<String>) -> RunError {
@@ -304,7 +294,7 @@ impl<'a> FindingsTable<'a> {
     /// # Errors
     /// [`RunError::LedgerUnavailable`] if not all are written by `until`.
     pub async fn write(&self, records: impl Iterator<Item = &Record>, until: Instant) -> Result<(), RunError> {
-        let open = |record| Open { record, place: self.place(), waits: self.waits(record) };
+        let open = |record| Open { record, part: self.part(), waits: self.waits(record) };
         self.send(records.map(|record| self.put(&open_key(record), open(record))), until).await
     }
 
@@ -321,7 +311,7 @@ impl<'a> FindingsTable<'a> {
         let expires_at = now.saturating_add(self.retention).unwrap_or(Timestamp::MAX).as_second();
         let puts = records.iter().map(|record| {
             let sort_key = format!("past{}#{}", open_key(record).trim_start_matches("open"), record.first_seen);
-            self.put(&sort_key, Past { record, place: self.place(), expires_at })
+            self.put(&sort_key, Past { record, part: self.part(), expires_at })
         });
         self.send(puts, until).await?;
         self.send(records.iter().map(|record| self.delete(&open_key(record))), until).await

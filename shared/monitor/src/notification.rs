@@ -78,7 +78,7 @@ pub(crate) async fn notify(
     if let Some((table, _)) = recorder {
         let is_told = alerts.messages_published > 0;
         let marked = mark(table, reconciliation, report.evaluated_at, now, deadlines).await;
-        marked.map_err(|error| if is_told { after_the_alert(error) } else { error })?;
+        marked.map_err(|error| if is_told { error.after_the_alert() } else { error })?;
     }
     Ok(alerts)
 }
@@ -114,15 +114,4 @@ async fn mark(
     let (open, closed) = reconciliation.after_the_alert(told_at);
     table.write(open.iter(), deadlines.notified).await?;
     table.close(&closed, now, deadlines.notified).await
-}
-
-/// The error of a run whose alert went out all the same.
-fn after_the_alert(error: RunError) -> RunError {
-    match error {
-        RunError::LedgerUnavailable { table, cause } => RunError::LedgerUnavailable {
-            table,
-            cause: format!("{cause}; the alert went out before that, and comes once more"),
-        },
-        other => other,
-    }
 }

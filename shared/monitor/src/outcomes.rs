@@ -95,10 +95,11 @@ pub async fn read(home: &Home, execution: &str, until: Instant) -> Result<Vec<Ou
         for item in page.items.unwrap_or_default() {
             let sort_key = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
             let attributes = serde_dynamo::aws_sdk_dynamodb_1::from_item::<Map<String, Value>>(item);
-            match attributes.ok().and_then(|attributes| Outcome::read(&sort_key, &attributes)) {
-                Some(outcome) => outcomes.push(outcome),
-                None => tracing::error!(sort_key, "the outcome of a check makes no sense"),
+            let outcome = attributes.ok().and_then(|attributes| Outcome::read(&sort_key, &attributes));
+            if outcome.is_none() {
+                tracing::error!(sort_key, "the outcome of a check makes no sense");
             }
+            outcomes.extend(outcome);
         }
         start = page.last_evaluated_key.filter(|key| !key.is_empty());
         if start.is_none() {

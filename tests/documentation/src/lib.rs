@@ -33,13 +33,18 @@ impl Function {
     }
 }
 
-fn functions() -> [Function; 5] {
+fn functions() -> [Function; 6] {
     [
         Function::of::<RotationChecker>(),
         Function::of::<KeyAgeChecker>(),
         Function::of::<HealthProber>(),
         Function::of::<UsageAnomalyScorer>(),
         Function::of::<AccessChecker>(),
+        Function {
+            name: reporter::FUNCTION,
+            controls: vec![&reporter::ACCOUNT_REACHABLE],
+            settings: reporter::SETTINGS,
+        },
     ]
 }
 

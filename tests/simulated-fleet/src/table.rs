@@ -57,7 +57,7 @@ pub enum WriteKind {
 
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
-    tables: BTreeMap<String, BTreeMap<ItemKey, Item>>,
+    items: BTreeMap<String, BTreeMap<ItemKey, Item>>,
     /// What the index of each table knows: an item's value of `waits`.
     indexes: BTreeMap<String, BTreeMap<ItemKey, String>>,
     /// What it does not know yet: the table, the item, its value.
@@ -68,16 +68,16 @@ pub(crate) struct Tables {
 impl Tables {
     /// Makes the table if it is not there yet.
     pub(crate) fn create(&mut self, name: &str) {
-        self.tables.entry(name.to_owned()).or_default();
+        self.items.entry(name.to_owned()).or_default();
     }
 
     pub(crate) fn table(&self, name: &str) -> Option<&BTreeMap<ItemKey, Item>> {
-        self.tables.get(name)
+        self.items.get(name)
     }
 
     /// Puts an item into the first table by name, as if it had been there from the start; false if there is no table.
     pub(crate) fn insert_into_first(&mut self, key: ItemKey, item: Item) -> bool {
-        let Some((name, items)) = self.tables.iter_mut().next() else { return false };
+        let Some((name, items)) = self.items.iter_mut().next() else { return false };
         if let Some(Attribute::S(waits)) = item.get(INDEX) {
             self.indexes.entry(name.clone()).or_default().insert(key.clone(), waits.clone());
         }
@@ -103,13 +103,13 @@ impl Tables {
         self.record(WriteKind::Put, &key);
         let waits = if let Some(Attribute::S(waits)) = item.get(INDEX) { Some(waits.clone()) } else { None };
         self.late.push_back((table.to_owned(), key.clone(), waits));
-        self.tables.entry(table.to_owned()).or_default().insert(key, item);
+        self.items.entry(table.to_owned()).or_default().insert(key, item);
     }
 
     pub(crate) fn delete(&mut self, table: &str, key: &ItemKey) {
         self.record(WriteKind::Delete, key);
         self.late.push_back((table.to_owned(), key.clone(), None));
-        if let Some(items) = self.tables.get_mut(table) {
+        if let Some(items) = self.items.get_mut(table) {
             items.remove(key);
         }
     }
@@ -120,7 +120,7 @@ impl Tables {
 
     /// All items as plain JSON, by table, partition key and sort key.
     pub(crate) fn items(&self) -> Vec<Value> {
-        self.tables.values().flat_map(BTreeMap::values).map(plain_item).collect()
+        self.items.values().flat_map(BTreeMap::values).map(plain_item).collect()
     }
 }
 
