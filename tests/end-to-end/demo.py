@@ -29,7 +29,9 @@ def main():
             print(f"    account {ACCOUNT}, the monitor's home:")
             for key in keys.values():
                 print(f"    {key.alias:22}  {key.what}")
-            accounts = {account: fleet.create_elsewhere(aws, account) for account in map(aws.new_account, ("web", "data"))}
+            accounts = {
+                account: fleet.create_elsewhere(aws, account) for account in map(aws.new_account, ("web", "data"))
+            }
             for account in accounts:
                 print(f"    account {account}: three keys, one without rotation, one disabled")
         with part("deploy template.yaml with SAM, and member-role.yaml in each other account"):

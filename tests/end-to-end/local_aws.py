@@ -180,6 +180,7 @@ class LocalAws:
             # Functions run natively; a Docker engine of this machine is none of its business.
             "DOCKER_HOST": f"unix://{self.directory}/no-docker",
             "MAILBOX": str(self.mailbox),
+            "KILL": str(self.directory / "kill"),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         command = [sys.executable, str(pathlib.Path(__file__).with_name("local_ministack.py"))]
@@ -293,6 +294,10 @@ class LocalAws:
             Target=schedule["Target"],
         )
         return at
+
+    def kill_the_reporter(self, moment):
+        """The reporter dies `before` or `after` the next message that it publishes."""
+        (self.directory / "kill").write_text(moment, encoding="utf-8")
 
     def mails(self):
         """What e-mail subscribers got so far."""

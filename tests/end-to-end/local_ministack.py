@@ -3,6 +3,9 @@
 MiniStack logs that an e-mail subscriber would get mail, and drops the text. Here each mail is a JSON line in the file
 `$MAILBOX`, so that an alert can be read as the team reads it.
 
+A function can die as it publishes: where the file `$KILL` says `before` or `after`, the reporter does, once, and its message is
+lost or delivered.
+
 CloudFormation makes a number of a parameter where a resource wants one; MiniStack hands a key's rotation period on as
 the string that it came as, and KMS would answer with that.
 
@@ -32,8 +35,10 @@ Its own `main` would bind port 443 besides its own where TLS is on; this one doe
 """
 
 import asyncio
+import contextlib
 import json
 import os
+import pathlib
 import re
 import signal
 import sys
@@ -48,6 +53,24 @@ from ministack.services import eventbridge, iam, kms, lambda_svc, scheduler, sns
 from ministack.services.cloudformation import provisioners
 
 _deliver = sns._fanout
+
+
+def _kill_the_reporter():
+    for environment in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if b"Reporter" in environment.read_bytes().partition(b"AWS_LAMBDA_FUNCTION_NAME=")[2].partition(b"\0")[0]:
+                os.kill(int(environment.parent.name), signal.SIGKILL)
+
+
+def _deliver_or_die(*args, **kwargs):
+    order = pathlib.Path(os.environ["KILL"])
+    moment = order.read_text(encoding="utf-8") if order.exists() else None
+    if moment:
+        order.unlink()
+    if moment != "before":
+        _deliver_and_keep_mail(*args, **kwargs)
+    if moment:
+        _kill_the_reporter()
 
 
 def _deliver_and_keep_mail(topic_arn, message_id, message, subject, message_structure="", *args, **kwargs):
@@ -203,7 +226,7 @@ def _end_with_the_parent():
 
 
 if __name__ == "__main__":
-    sns._fanout = _deliver_and_keep_mail
+    sns._fanout = _deliver_or_die
     provisioners._kms_apply_key_props = _apply_key_properties_with_numbers
     iam_actions.request_tag_context = _condition_keys
     iam_actions.extract_iam_action = _action_of_cloudwatch_too

@@ -88,7 +88,9 @@ def draw(machine, title, lines, ids, depth=1):
             lines.append(f"{pad}  {of(name)} --> {first}")
     for name, state in machine["States"].items():
         arrows = [(state.get("Next"), ""), (state.get("Default"), "|else|")]
-        arrows += [(each["Next"], f"|{each['Variable']} > {each['NumericGreaterThan']}|") for each in state.get("Choices", [])]
+        arrows += [
+            (each["Next"], f"|{each['Variable']} > {each['NumericGreaterThan']}|") for each in state.get("Choices", [])
+        ]
         arrows += [(each["Next"], "|fails|") for each in state.get("Catch", [])]
         lines += [f"{pad}  {of(name)} -->{label} {of(following)}" for following, label in arrows if following]
     lines.append(f"{pad}end")

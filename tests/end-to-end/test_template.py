@@ -54,6 +54,11 @@ def may_log(logical_id):
     }
 
 
+def named(parameter):
+    """What a parameter names, with commas between."""
+    return {"Fn::Split": [",", {"Ref": parameter}]}
+
+
 KEEPS_FAILED_RUN = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn_of("FailedRunQueue")}
 ENCRYPTS_ALERT = {
     "Effect": "Allow",
@@ -73,9 +78,7 @@ LISTING = {"DescribeCustomKeyStores", "ListAliases", "ListKeys"}
 CRYPTING, SIGNING = {"Decrypt", "Encrypt"}, {"GenerateMac", "Sign", "Verify", "VerifyMac"}
 KEYS_HERE = {"Fn::Sub": "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/*"}
 # Another Region of this account is a target like any other, and needs no role of its own.
-KEYS_READ = {
-    "Fn::If": ["HasTargets", {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${AWS::AccountId}:key/*"}, KEYS_HERE]
-}
+KEYS_READ = {"Fn::If": ["HasTargets", {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${AWS::AccountId}:key/*"}, KEYS_HERE]}
 REPLICAS_ANYWHERE = {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${AWS::AccountId}:key/mrk-*"}
 
 
@@ -124,7 +127,7 @@ def test_the_functions_role_allows_exactly_its_calls(resources, function, logica
         {
             "Effect": "Allow",
             "Action": "sts:AssumeRole",
-            "Resource": {"Fn::Sub": "arn:${AWS::Partition}:iam::*:role/kms-compliance/kms-compliance-read"},
+            "Resource": {"Fn::Sub": "arn:${AWS::Partition}:iam::*:role/${MemberRoleName}"},
             "If": "HasTargets",
         },
         {"Effect": "Allow", "Action": asked_of_the_topic, "Resource": ALERT_TOPIC},
@@ -169,6 +172,15 @@ def test_the_reporter_alone_reads_what_waits_and_every_part_of_the_ledger(resour
         {"Effect": "Allow", "Action": ["sns:GetTopicAttributes", "sns:Publish"], "Resource": ALERT_TOPIC},
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "OperationsTopic"}},
         ENCRYPTS_ALERT,
+        {"Effect": "Allow", "Action": "sns:Publish", "Resource": named("RouteTopicArns"), "If": "HasRoutes"},
+        {
+            "Effect": "Allow",
+            "Action": ["kms:GenerateDataKey*", "kms:Decrypt"],
+            "Resource": named("RouteKeyArns"),
+            # Wherever the topic is.
+            "Condition": {"StringLike": {"kms:ViaService": ["sns.*.amazonaws.com", "sns.*.amazonaws.com.cn"]}},
+            "If": "HasRouteKeys",
+        },
         {"Effect": "Allow", "Action": "s3:PutObject", "Resource": {"Fn::Sub": "${PlanBucket.Arn}/reports/*"}},
         may_log("Reporter"),
         KEEPS_FAILED_RUN,
@@ -251,7 +263,7 @@ def test_a_role_decrypts_with_keys_that_are_not_named_on_request_alone(resources
     for role in of_type(resources, "AWS::IAM::Role"):
         for statement in statements(resources, role):
             if "kms:Decrypt" in statement["Action"] and statement["Resource"] != ALERT_KEY:
-                assert statement["If"] in ("ProbesByTag", "HasProbeKeys")
+                assert statement["If"] in ("ProbesByTag", "HasProbeKeys", "HasRouteKeys")
 
 
 def test_traces_are_permitted_on_request_alone(resources, source):
@@ -259,7 +271,9 @@ def test_traces_are_permitted_on_request_alone(resources, source):
     assert resources[name]["Condition"] == "Traces"
     traced = [*FUNCTIONS.values(), "TargetPlanner", "Reporter", "DailyCheck"]
     assert properties(resources, name)["Roles"] == [{"Ref": f"{logical_id}Role"} for logical_id in traced]
-    assert properties(resources, "DailyCheck")["TracingConfiguration"] == {"Enabled": {"Fn::If": ["Traces", True, False]}}
+    assert properties(resources, "DailyCheck")["TracingConfiguration"] == {
+        "Enabled": {"Fn::If": ["Traces", True, False]}
+    }
     (statement,) = properties(resources, name)["PolicyDocument"]["Statement"]
     assert statement["Action"] == ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
     for logical_id in EVERY_FUNCTION:
@@ -295,7 +309,8 @@ def test_no_function_and_no_schedule_may_change_a_key(resources):
         for statement in statements(resources, role):
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             kms = {action for action in actions if action.startswith(("kms:", "*"))}
-            allowed = on_the_topics_key if statement["Resource"] == ALERT_KEY else harmless
+            is_of_topics = statement["Resource"] in (ALERT_KEY, named("RouteKeyArns"))
+            allowed = on_the_topics_key if is_of_topics else harmless
             assert kms <= (allowed | use if role == "HealthProberRole" else allowed)
 
 
@@ -537,15 +552,40 @@ def test_concurrency_is_not_reserved_unless_asked_for(resources, source, logical
 SETTINGS = json.loads((ROOT / "tests/settings.json").read_text(encoding="utf-8"))
 
 
+# What the template makes, and what no check has a use for.
+MADE = {
+    "SNS_TOPIC_ARN": ALERT_TOPIC,
+    "FINDINGS_TABLE": {"Ref": "FindingsTable"},
+    "METRICS_NAMESPACE": {"Fn::Sub": "KmsCompliance/${AWS::StackName}"},
+    "MEMBER_ROLE_NAME": {"Fn::If": ["HasTargets", {"Ref": "MemberRoleName"}, ""]},
+    "PLAN_BUCKET": {"Ref": "PlanBucket"},
+    "OPERATIONS_TOPIC_ARN": {"Ref": "OperationsTopic"},
+}
+OF_THE_PLANNER = {"TARGETS", "TARGET_REGIONS", "EXCLUDED_ACCOUNTS", "EXCLUDED_REGIONS", "ROUTED_UNITS", "PLAN_BUCKET"}
+OF_THE_REPORTER = {"OPERATIONS_TOPIC_ARN", "ROUTES", "PLAN_BUCKET"}
+# Of the planner and the reporter, which have none of these, they are empty: there would be no room.
+LONG = {"MONITORED_KEYS", "EXCLUDED_KEYS", "PROBE_KEYS"}
+
+
 @pytest.mark.parametrize("logical_id", EVERY_FUNCTION)
 def test_every_setting_is_a_parameter_with_its_default(resources, source, logical_id):
-    variables = dict(properties(resources, logical_id)["Environment"]["Variables"])
-    assert variables.pop("SNS_TOPIC_ARN") == ALERT_TOPIC
-    assert variables.pop("FINDINGS_TABLE") == {"Ref": "FindingsTable"}
-    assert variables.pop("METRICS_NAMESPACE") == {"Fn::Sub": "KmsCompliance/${AWS::StackName}"}
-    defaults = {name: str(source["Parameters"][value["Ref"]]["Default"]) for name, value in variables.items()}
-    made = {"SNS_TOPIC_ARN", "FINDINGS_TABLE", "METRICS_NAMESPACE", "KMS_QUOTA_CALLERS"}
-    assert defaults == {name: SETTINGS[name] for name in SETTINGS.keys() - made}
+    variables = properties(resources, logical_id)["Environment"]["Variables"]
+    own = {"TargetPlanner": OF_THE_PLANNER, "Reporter": OF_THE_REPORTER}.get(logical_id, set())
+    everybodys = SETTINGS.keys() - OF_THE_PLANNER - OF_THE_REPORTER - {"KMS_QUOTA_CALLERS"}
+    assert variables.keys() == everybodys | own
+    for name, value in variables.items():
+        if name in MADE:
+            assert value == MADE[name], name
+        elif own and name in LONG:
+            assert value == "", name
+        else:
+            assert str(source["Parameters"][value["Ref"]]["Default"]) == SETTINGS[name], name
+
+
+def test_the_checks_take_a_role_only_where_there_are_other_targets(source):
+    nothing = [{"Fn::Not": [{"Fn::Equals": [{"Ref": each}, ""]}]} for each in ("Targets", "TargetRegions")]
+    assert source["Conditions"]["HasTargets"] == {"Fn::Or": nothing}
+    assert source["Parameters"]["Targets"]["Default"] == source["Parameters"]["TargetRegions"]["Default"] == ""
 
 
 # Lambda's limit for all variables of a function, names and values.
@@ -565,15 +605,20 @@ def longest(parameter):
 @pytest.mark.parametrize("logical_id", EVERY_FUNCTION)
 def test_the_longest_settings_fit_into_the_environment(resources, source, logical_id):
     share = source["Parameters"]["KmsQuotaShare"] | {"MaxLength": 10}
+    topic = len("arn:aws-us-gov:sns:us-gov-west-1:123456789012:") + 256
     made = {
-        "SNS_TOPIC_ARN": len("arn:aws-us-gov:sns:us-gov-west-1:123456789012:") + 256,
+        "SNS_TOPIC_ARN": topic,
+        "OPERATIONS_TOPIC_ARN": topic,
         "FINDINGS_TABLE": len(f"{LONGEST_STACK_NAME}-FindingsTable-1234567890123"),
         "METRICS_NAMESPACE": len(f"KmsCompliance/{LONGEST_STACK_NAME}"),
+        "MEMBER_ROLE_NAME": longest(source["Parameters"]["MemberRoleName"]),
+        "PLAN_BUCKET": 63,
         "KMS_QUOTA_SHARE": longest(share),
     }
     total = 0
     for name, value in properties(resources, logical_id)["Environment"]["Variables"].items():
-        total += len(name) + (made[name] if name in made else longest(source["Parameters"][value["Ref"]]))
+        size = made[name] if name in made else longest(source["Parameters"][value["Ref"]]) if value else 0
+        total += len(name) + size
     assert 3000 < total <= MAX_ENVIRONMENT
 
 
@@ -636,6 +681,45 @@ KEY_ARN = f"arn:aws:kms:us-east-1:123456789012:key/{KEY_ID}"
             ["", "arn:aws:iam::123456789012:policy/boundary", "arn:aws-cn:iam::aws:policy/PowerUserAccess"],
             ["boundary", "arn:aws:iam::123456789012:role/boundary"],
         ),
+        (
+            "Targets",
+            ["", "organization", "111111111111", "ou-ab12-34cd56ef, 111111111111", "ou-ab12-34cd56ef,organization"],
+            ["all", "1111", "ou-ab12", "111111111111,", "arn:aws:iam::111111111111:root", "o-a1b2c3d4e5"],
+        ),
+        (
+            "TargetRegions",
+            ["", "enabled", "eu-west-1", "eu-west-1, us-gov-east-1"],
+            ["all", "eu-west-1,enabled", "eu-west-1,", "*"],
+        ),
+        (
+            "MemberRoleName",
+            ["kms-compliance/read"],
+            ["", "read", "kms-compliance/*", "other/read", "kms-compliance/a/b"],
+        ),
+        ("MemberExternalId", ["", "a-secret"], ["x", "two words"]),
+        (
+            "Routes",
+            [
+                "",
+                "111111111111=arn:aws:sns:eu-west-1:222222222222:team",
+                "ou-ab12-34cd56ef=arn:aws:sns:eu-west-1:222222222222:a,111111111111=arn:aws-cn:sns:cn-north-1:222222222222:b",
+            ],
+            [
+                "team",
+                "111111111111=team",
+                "x=arn:aws:sns:eu-west-1:222222222222:team",
+                "111111111111=arn:aws:sns:eu:1:a,",
+            ],
+        ),
+        (
+            "RouteTopicArns",
+            ["", "arn:aws:sns:eu-west-1:222222222222:a,arn:aws:sns:eu-west-1:222222222222:b"],
+            ["arn:aws:sns:eu-west-1:222222222222:*", "arn:aws:sns:eu-west-1:222222222222:a, b", "a"],
+        ),
+        ("RouteKeyArns", ["", KEY_ARN], [KEY_ID, KEY_ARN.replace(KEY_ID, "*")]),
+        ("RoutedUnits", ["", "ou-ab12-34cd56ef"], ["ou-ab12", "r-ab12", "ou-ab12-34cd56ef,"]),
+        ("ExcludedAccounts", ["", "111111111111, 222222222222"], ["1", "111111111111,"]),
+        ("ExcludedRegions", ["", "eu-west-1,eu-west-2"], ["*", "eu"]),
         ("Environment", ["dev", "prod-1"], ["", "-prod", "a b", "Prod"]),
     ],
 )

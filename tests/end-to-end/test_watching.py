@@ -177,7 +177,18 @@ def with_failure(alarm, failing, values):
     return {each: values if each == failing else NOTHING for each in metrics(alarm)}
 
 
-@pytest.mark.parametrize("name", ["DailyCheckFailures", "FunctionErrors", "KeyEventDelays", "LostRuns", "LostMessages", "LostKeyEvents", "FailureQueues"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DailyCheckFailures",
+        "FunctionErrors",
+        "KeyEventDelays",
+        "LostRuns",
+        "LostMessages",
+        "LostKeyEvents",
+        "FailureQueues",
+    ],
+)
 def test_every_failure_alarms_alone_and_what_is_well_does_not(resources, name):
     alarm = properties(resources, name)
     assert state(alarm, with_failure(alarm, None, None)) == "OK"
