@@ -1,5 +1,4 @@
-"""`make demo`: the real template in a local AWS, three days of it over three accounts and two Regions, and the mails that the
-team gets on each.
+"""`make demo`: the real template in a local AWS, three days of it in three accounts and two Regions, and the team's mails.
 
 On day 1 the schedule fires, moved to now. The other days begin as the schedule begins them: an execution is started.
 """

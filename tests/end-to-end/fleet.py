@@ -235,7 +235,7 @@ def wrong_elsewhere(account, made):
 
 
 def wrong_here(account, keys):
-    """What it tells of the fleet: function, account, Region, key ARN, control; the primary of a replica is elsewhere."""
+    """What it tells of the fleet, and of the primary of its replica: function, account, Region, key ARN, control."""
     primary = keys["alias/customers"].arn.replace(HERE, PRIMARY_REGION)
     found = {
         (function, account, HERE, *finding) for function in CONTROLS for finding in findings(keys.values(), function)

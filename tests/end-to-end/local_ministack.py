@@ -3,8 +3,8 @@
 MiniStack logs that an e-mail subscriber would get mail, and drops the text. Here each mail is a JSON line in the file
 `$MAILBOX`, so that an alert can be read as the team reads it.
 
-A function can die as it publishes: where the file `$KILL` says `before` or `after`, the reporter does, once, and its message is
-lost or delivered.
+A function can die as it publishes: where the file `$KILL` says `before` or `after`, the reporter does, once, and its
+message is lost or delivered.
 
 CloudFormation makes a number of a parameter where a resource wants one; MiniStack hands a key's rotation period on as
 the string that it came as, and KMS would answer with that.

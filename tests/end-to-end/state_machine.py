@@ -51,7 +51,7 @@ def page(machine):
         [
             "# The daily check",
             "",
-            "Made from `statemachine/daily-check.asl.json` by `tests/end-to-end/state_machine.py`; a test says when it is older.",
+            "Made from `statemachine/daily-check.asl.json` by `tests/end-to-end/state_machine.py`; do not edit.",
             "Why it is so: [architecture](architecture.md#the-daily-check).",
             "",
             *lines,

@@ -1,4 +1,4 @@
-"""The daily check over three accounts and two Regions, and what can go wrong in it: each change is told, without faults once."""
+"""The daily check over three accounts and two Regions, and what can go wrong: each change is told, without faults once."""
 
 import concurrent.futures
 import contextlib
@@ -38,7 +38,7 @@ class Organisation:
         self.aws.let_in(account, self.outputs["CheckRoleArns"])
 
     def day(self):
-        """A day's check: the reporter's answer, and what it told: by change, function, account, Region, key and control."""
+        """A day's check: the reporter's answer, and what it told: change, function, account, Region, key, control."""
         answer = self.check.run()
         return answer, self.told(5 if answer["alerts"]["messages_published"] else 0)
 
@@ -50,8 +50,8 @@ class Organisation:
             assert message["schema"] == "kms-compliance-digest/1"
             for kind in KINDS:
                 for each in message[kind]:
-                    place = (each["function"], each["account_id"], each["region"], each["key_arn"], each["control"])
-                    told[kind, *place] = told.get((kind, *place), 0) + 1
+                    place = [each[name] for name in ("function", "account_id", "region", "key_arn", "control")]
+                    told[(kind, *place)] = told.get((kind, *place), 0) + 1
         return told
 
     @contextlib.contextmanager
