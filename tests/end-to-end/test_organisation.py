@@ -1,4 +1,4 @@
-"""The daily check over three accounts and two Regions, and what can go wrong: each change is told, without faults once."""
+"""The daily check over three accounts and two Regions, and what can go wrong in it: each change is told, once if it can."""
 
 import concurrent.futures
 import contextlib
