@@ -1,4 +1,4 @@
-"""`make demo`: the real template in a local AWS, three days in three accounts and two Regions, and the team's mails.
+"""`make demo`: the real template in a local AWS, three days in three accounts and two Regions, and the mails of each.
 
 On day 1 the schedule fires, moved to now. The other days begin as the schedule begins them: an execution is started.
 """
