@@ -1,4 +1,4 @@
-"""The daily check over three accounts and two Regions, and what can go wrong in it: each change is told, once if it can."""
+"""The daily check of three accounts in two Regions, and what can go wrong in it."""
 
 import concurrent.futures
 import contextlib

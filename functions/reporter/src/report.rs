@@ -170,7 +170,7 @@ impl<'a> Reporting<'a> {
             if !close.is_empty() {
                 table.close(&close, self.now, until).await?;
             }
-            Ok(waits.then_some(part))
+            Ok::<_, RunError>(waits.then_some(part))
         });
         let parts: Vec<Option<String>> = recorded.buffer_unordered(PARTS_AT_A_TIME).try_collect().await?;
         Ok(parts.into_iter().flatten().collect())
@@ -364,7 +364,7 @@ impl<'a> Reporting<'a> {
         let parts = stream::iter(parts).filter_map(async |part| FindingsTable::partition(self.home, part));
         let read = parts.map(async |table| {
             let records = self.meant(table.read(self.deadlines.evaluated).await?);
-            Ok(Taken { table, lease: None, records })
+            Ok::<_, RunError>(Taken { table, lease: None, records })
         });
         let parts: Vec<Taken<'_>> = read.buffered(PARTS_AT_A_TIME).try_collect().await?;
         Ok(self.answer(counts(&parts), 0, &outcomes, 0))
