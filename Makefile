@@ -15,7 +15,7 @@ BIN := $(CURDIR)/.venv/bin
 TOOLS := .venv/requirements.txt
 CHECKOV := .venv/checkov/requirements.txt
 SAM := $(BIN)/python -m samcli
-TEMPLATES := template.yaml application-keys.yaml replicas.yaml
+TEMPLATES := template.yaml application-keys.yaml replicas.yaml member-role.yaml
 # One of each partition, and some that lack what others have.
 REGIONS := us-east-1 us-gov-west-1 cn-north-1 eu-central-2 ap-southeast-2 sa-east-1
 RUFF := --config tests/end-to-end/pyproject.toml tests/end-to-end tests/benchmarks
@@ -31,7 +31,7 @@ export SAM_CLI_TELEMETRY := 0
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: python cargo ## Deploy into a local AWS, let the schedules fire, show the alerts
+demo: python cargo ## Deploy into a local AWS, let the schedule fire, show the mails
 	@exec $(PARTS) tools "$(MAKE) tools" demo "$(BIN)/python tests/end-to-end/demo.py"
 
 scan: python cargo ## Scan the demo's keys in a local AWS from the terminal: the table, and where the page lies

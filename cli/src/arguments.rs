@@ -9,7 +9,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domain::control::Severity;
 use domain::key_policy::is_account_id;
-use domain::location::{KEY_NAME_FORMS, KeyName, region_name};
+use domain::location::{KEY_NAME_FORMS, KeyName, is_region_name};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::checks;
@@ -307,7 +307,8 @@ fn key(text: &str) -> Result<GivenKey, String> {
 }
 
 fn region(text: &str) -> Result<String, String> {
-    region_name(text).ok_or_else(|| "it must be the name of a Region, such as eu-west-1".to_owned())
+    let is_name = is_region_name(text).then(|| text.to_owned());
+    is_name.ok_or_else(|| "it must be the name of a Region, such as eu-west-1".to_owned())
 }
 
 fn account(text: &str) -> Result<String, String> {

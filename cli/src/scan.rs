@@ -231,7 +231,9 @@ impl Plan {
         interrupt: &Interrupt,
     ) -> RegionOutcome {
         let start = read_monotonic();
-        let target = Target { location: account.location(region), config: account.config_in(region) };
+        // A scan uses no key of any account. That a monitor may do so in this one has to do with how usage is read.
+        let (location, config) = (account.location(region), account.config_in(region));
+        let target = Target { location, config, is_in_home_account: true };
         let result = match select(Box::pin(self.permitted(&target)), Box::pin(interrupt.pressed())).await {
             Either::Right(_) => Err("interrupted before its keys were known".to_owned()),
             Either::Left((Err(why), _)) => Err(why),
@@ -265,7 +267,7 @@ impl Plan {
 
     /// Tries what the scan needs to be allowed, and says what lacks.
     async fn permitted(&self, target: &Target) -> Result<(), String> {
-        let Target { location, config } = target;
+        let Target { location, config, .. } = target;
         let functions = self.functions();
         let Denied { actions, key_arn } =
             permissions::check(config, location, self.settings.quota_share, &functions).await?;

@@ -196,7 +196,7 @@ fn no_setting_and_no_tag_makes_a_scan_use_a_key() {
 #[test]
 fn nothing_wrong_ends_with_0() {
     let output = scan(&serve(json!({"keys": [healthy()]})), &["--fail-on", "LOW"]);
-    assert_ends(&output, 0, &["user/simulated scans 123456789012 in us-east-1", "us-east-1: 1 key, 0 findings"]);
+    assert_ends(&output, 0, &["role/simulated/function scans 123456789012 in us-east-1", "us-east-1: 1 key, 0 findings"]);
     assert!(stdout(&output).contains("1 key in us-east-1, 22 controls: nothing is wrong that could be seen."));
 }
 
@@ -273,7 +273,7 @@ fn a_scan_that_cannot_begin_ends_with_1_and_says_why() {
         ),
         (json!({"faults": {"ListRegions": "denied"}}), &["--all-regions"], &["account:ListRegions", "--region"]),
         (
-            json!({}),
+            json!({"accounts": {"222222222222": {"role_name": "auditor", "external_id": "right"}}}),
             &["--role", "arn:aws:iam::222222222222:role/auditor", "--external-id", "wrong"],
             &["the role `arn:aws:iam::222222222222:role/auditor` cannot be assumed", "AccessDenied"],
         ),
@@ -563,7 +563,13 @@ fn as_of_asks_what_will_be() {
 
 #[test]
 fn a_profile_counts_more_than_the_environment() {
-    let fleet = serve(json!({"keys": [healthy()], "regions": {"eu-central-1": {"keys": [disabled()]}}}));
+    let fleet = serve(json!({
+        "keys": [healthy()],
+        "regions": {"eu-central-1": {"keys": [disabled()]}},
+        "accounts": {"222222222222": {
+            "role_name": "auditor", "external_id": "right", "regions": {"eu-central-1": {"keys": [disabled()]}},
+        }},
+    }));
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join(".aws")).unwrap();
     let config = "[profile audit]\nregion = eu-central-1\naws_access_key_id = a\naws_secret_access_key = b\n\

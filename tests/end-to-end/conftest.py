@@ -1,4 +1,4 @@
-"""One local AWS with one deployment of the real template for all end-to-end tests, and the schedules' first alerts."""
+"""One local AWS with one deployment of the real template for all end-to-end tests, and the schedule's first digest."""
 
 import contextlib
 import json
@@ -10,6 +10,7 @@ import fleet
 import local_aws
 import template
 import usage
+from executions import Executions
 from local_aws import NOT_YET, ROOT, LocalAws, Subscriber, built_template, quick_binaries
 
 ROTATION, AGE, HEALTH, USAGE = "rotation-checker", "key-age-checker", "health-prober", "usage-anomaly-scorer"
@@ -60,6 +61,7 @@ class Deployment:
             "Environment": "test",
             "ScheduleExpression": NOT_YET,  # the queues must be there before it fires
             "ScheduleWindowMinutes": 0,
+            "EarlyReportMinutes": 240,  # never, here: executions are stopped once they have told
             "OperationsEmail": "operations@example.com",
             "CloudTrailLogGroupName": TRAIL,
             "ProbeKeys": self.keys["alias/archive"].arn,
@@ -78,12 +80,13 @@ class Deployment:
         self.team = Subscriber(aws, "team", topic)
         self.medium = Subscriber(aws, "medium-only", topic, {"severity": ["MEDIUM"]})
         self.critical = Subscriber(aws, "critical-only", topic, {"severity": ["CRITICAL"]})
-        self.fires_at = aws.let_the_schedules_fire()
+        self.fires_at = aws.let_the_schedule_fire()
+        self.daily_check = Executions(aws, self.outputs["DailyCheckArn"])
         # The stacks' own keys are keys of the account too.
         made = self.outputs | self.application
         for name in ("AlertKey", "ApplicationKey", "DatabaseKey", "BackupKey"):
             self.keys[name] = fleet.Key(name, "of a stack", fleet.COMPLIANT, fleet.YOUNG, made[f"{name}Arn"])
-        self.logical_ids = local_aws.functions(local_aws.read_template())
+        self.logical_ids = local_aws.daily(local_aws.read_template())
         # An invocation is not idempotent: it alerts.
         self.lambda_ = aws.client("lambda", config=Config(retries={"total_max_attempts": 1}))
 
@@ -168,9 +171,9 @@ def deployment():
     with LocalAws(ROOT / ".local/e2e.log") as aws:
         deployment = Deployment(aws)
         # Waited for here, so that no test meets an alert that it did not cause.
-        alerts = deployment.alerts(wait=60, least=len(FINDINGS))
-        deployment.scheduled = {json.loads(alert["Message"])["function"]: alert for alert in alerts}
-        assert len(alerts) == len(deployment.scheduled)
+        deployment.first_execution = deployment.daily_check.newest(wait=30)
+        deployment.first_answer = deployment.daily_check.told(deployment.first_execution)
+        (deployment.scheduled,) = deployment.alerts(wait=10)
         yield deployment
 
 

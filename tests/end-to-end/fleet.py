@@ -15,6 +15,7 @@ from usage import Usage
 BURST = 48_210
 PRIMARY_REGION = "eu-west-1"
 REPLICA_REGIONS = (PRIMARY_REGION, "us-west-2")
+HERE = "us-east-1"
 
 CONTROLS = {
     "rotation-checker": ("rotation-enabled", "rotation-period", "rotation-overdue"),
@@ -209,6 +210,37 @@ def create(aws):
     payments.usage, payments.night = used(("NON_COMPLIANT", "unusual_usage"), ratio=usual), usage.night
     backups.usage = used(usual, ratio=usual)
     return keys
+
+
+def create_elsewhere(aws, account):
+    """Three keys of another account, of which two have something wrong; returns them by alias, with their Region."""
+    made = {}
+    for region, name, rotated in ((HERE, "orders", False), (HERE, "invoices", True), (PRIMARY_REGION, "orders", True)):
+        kms = aws.client("kms", region, account)
+        arn = kms.create_key(Description=f"{name} of {account}")["KeyMetadata"]["Arn"]
+        kms.create_alias(AliasName=f"alias/{name}", TargetKeyId=arn)
+        if rotated:
+            kms.enable_key_rotation(KeyId=arn)
+        made[name, region] = arn
+    aws.client("kms", PRIMARY_REGION, account).disable_key(KeyId=made["orders", PRIMARY_REGION])
+    return made
+
+
+def wrong_elsewhere(account, made):
+    """What the daily check tells of those: function, account, Region, key ARN, control."""
+    return {
+        ("rotation-checker", account, HERE, made["orders", HERE], "rotation-enabled"),
+        ("health-prober", account, PRIMARY_REGION, made["orders", PRIMARY_REGION], "key-usable"),
+    }
+
+
+def wrong_here(account, keys):
+    """What it tells of the fleet, and of the primary of its replica: function, account, Region, key ARN, control."""
+    primary = keys["alias/customers"].arn.replace(HERE, PRIMARY_REGION)
+    found = {
+        (function, account, HERE, *finding) for function in CONTROLS for finding in findings(keys.values(), function)
+    }
+    return found | {("rotation-checker", account, PRIMARY_REGION, primary, "rotation-enabled")}
 
 
 def fix(aws, keys):

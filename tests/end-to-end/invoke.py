@@ -35,7 +35,7 @@ def main():
     parser.add_argument("--local", action="store_true")
     arguments = parser.parse_args()
 
-    functions = local_aws.functions(local_aws.read_template())
+    functions = local_aws.daily(local_aws.read_template())
     if arguments.function not in functions:
         sys.exit(f"FUNCTION={arguments.function}: there is {', '.join(functions)}")
     events = ROOT / "events" / arguments.function

@@ -28,6 +28,7 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REGION = "us-east-1"
 STACK, APPLICATION_STACK = "kms-compliance-dev", "application-keys-dev"  # as in samconfig.toml
+ACCOUNT, MEMBER_STACK = "123456789012", "kms-compliance-member"
 NOT_YET = "at(2099-12-31T00:00:00)"
 # CloudFormation here makes no alarm with metric math. A table that is protected would outlive a failed deployment.
 PARAMETERS = {"MetricMathAlarms": "false", "DeletionProtection": "false", "ProbeByTag": "true"}
@@ -76,22 +77,30 @@ def read_template(name="template.yaml"):
     return yaml_parse((ROOT / name).read_text(encoding="utf-8"))
 
 
+PLANNER, REPORTER = "target-planner", "reporter"
+
+
 def functions(template):
-    """The functions that run daily: their binaries' names, and their logical IDs."""
-    return _functions_with(template, "ScheduleV2")
+    """The checks: their binaries' names, and the logical IDs of the functions that the daily check calls."""
+    return {name: each for name, each in daily(template).items() if name not in (PLANNER, REPORTER)}
+
+
+def daily(template):
+    """All functions that the daily check calls: the binaries' names, and the logical IDs."""
+    return _functions(template, lambda events: "SQS" not in events)
 
 
 def listeners(template):
     """The functions for key events: the binaries' names, and the logical IDs."""
-    return _functions_with(template, "SQS")
+    return _functions(template, lambda events: "SQS" in events)
 
 
-def _functions_with(template, event):
+def _functions(template, chosen):
     return {
         resource["Metadata"]["BuildProperties"]["Binary"]: logical_id
         for logical_id, resource in template["Resources"].items()
         if resource["Type"] == "AWS::Serverless::Function"
-        and event in (each["Type"] for each in resource["Properties"]["Events"].values())
+        and chosen([each["Type"] for each in resource["Properties"].get("Events", {}).values()])
     }
 
 
@@ -110,13 +119,14 @@ def quick_binaries():
 def built_template(directory, binaries):
     """Copies the template into `directory`, each function with its binary as its code. Returns the copy."""
     template = read_template()
-    daily, for_events = functions(template), listeners(template)
-    for function, logical_id in daily.items():
+    for_events = listeners(template)
+    for function, logical_id in daily(template).items():
         code = directory / function
         code.mkdir()
         shutil.copy(binaries[function], code / "bootstrap")
         for each in {logical_id, for_events.get(function, logical_id)}:
             template["Resources"][each]["Properties"]["CodeUri"] = str(code)
+    template["Resources"]["DailyCheck"]["Properties"]["DefinitionUri"] = str(ROOT / "statemachine/daily-check.asl.json")
     path = directory / "template.yaml"
     path.write_text(yaml_dump(template), encoding="utf-8")
     return path
@@ -157,7 +167,9 @@ class LocalAws:
         server = {
             "AUTH": "true",
             "CLOUDTRAIL_RECORDING": "1",
-            "MINISTACK_ACCOUNT_ID": "123456789012",
+            # What waits in a state machine waits a two-hundredth of the time.
+            "SFN_WAIT_SCALE": "0.005",
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
             "USE_SSL": "1",
             "MINISTACK_SSL_CERT": str(certificate),
             "MINISTACK_SSL_KEY": str(key),
@@ -168,6 +180,7 @@ class LocalAws:
             # Functions run natively; a Docker engine of this machine is none of its business.
             "DOCKER_HOST": f"unix://{self.directory}/no-docker",
             "MAILBOX": str(self.mailbox),
+            "KILL": str(self.directory / "kill"),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         command = [sys.executable, str(pathlib.Path(__file__).with_name("local_ministack.py"))]
@@ -207,7 +220,10 @@ class LocalAws:
         for number, handler in zip(numbers, handlers, strict=True):
             signal.signal(number, handler)
 
-    def client(self, service, region=REGION, **credentials):
+    def client(self, service, region=REGION, account=None, **credentials):
+        """A client of an administrator: of the home account, or of another one."""
+        if account:
+            credentials = {"aws_access_key_id": account, "aws_secret_access_key": "test"}
         return self.session.client(
             service,
             region_name=region,
@@ -215,6 +231,30 @@ class LocalAws:
             verify=self.environment["AWS_CA_BUNDLE"],
             **credentials,
         )
+
+    def new_account(self, name):
+        """One more account of the organisation that the home account manages; returns its ID."""
+        organizations = self.client("organizations")
+        status = organizations.create_account(Email=f"{name}@example.com", AccountName=name)["CreateAccountStatus"]
+        return status["AccountId"]
+
+    def let_in(self, account, check_roles, external_id=""):
+        """Deploys member-role.yaml in an account: a stack of its own, by its own administrator."""
+        organization = self.client("organizations").describe_organization()["Organization"]["Id"]
+        parameters = {
+            "MonitorAccountId": ACCOUNT,
+            "MonitorRoleArns": check_roles,
+            "OrganizationId": organization,
+            "ExternalId": external_id,
+        }
+        cloudformation = self.client("cloudformation", account=account)
+        cloudformation.create_stack(
+            StackName=MEMBER_STACK,
+            TemplateBody=(ROOT / "member-role.yaml").read_text(encoding="utf-8"),
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=MEMBER_STACK, WaiterConfig={"Delay": 1})
 
     def deploy(self, template, section="default", **parameters):
         """`sam deploy` of a template, with a section of samconfig.toml; returns the outputs of the stack."""
@@ -241,29 +281,23 @@ class LocalAws:
         stack = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
-    def let_the_schedules_fire(self):
-        """Moves the deployed schedules, which were `NOT_YET` to fire, to a moment from now, and returns it."""
+    def let_the_schedule_fire(self):
+        """Moves the deployed schedule, which was `NOT_YET` to fire, to a moment from now, and returns it."""
         at = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) + datetime.timedelta(seconds=3)
-        self._schedule(f"at({at:%Y-%m-%dT%H:%M:%S})")
+        scheduler = self.client("scheduler")
+        (found,) = scheduler.list_schedules()["Schedules"]
+        schedule = scheduler.get_schedule(Name=found["Name"])
+        scheduler.update_schedule(
+            Name=schedule["Name"],
+            ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+            FlexibleTimeWindow=schedule["FlexibleTimeWindow"],
+            Target=schedule["Target"],
+        )
         return at
 
-    @contextlib.contextmanager
-    def the_schedules_fire_again(self):
-        """Within it, those that have fired do so each minute: here a moment comes once for each schedule."""
-        self._schedule("rate(1 minute)")
-        yield
-        self._schedule("at(2100-01-01T00:00:00)")
-
-    def _schedule(self, expression):
-        scheduler = self.client("scheduler")
-        for found in scheduler.list_schedules()["Schedules"]:
-            schedule = scheduler.get_schedule(Name=found["Name"])
-            scheduler.update_schedule(
-                Name=schedule["Name"],
-                ScheduleExpression=expression,
-                FlexibleTimeWindow=schedule["FlexibleTimeWindow"],
-                Target=schedule["Target"],
-            )
+    def kill_the_reporter(self, moment):
+        """The reporter dies `before` or `after` the next message that it publishes."""
+        (self.directory / "kill").write_text(moment, encoding="utf-8")
 
     def mails(self):
         """What e-mail subscribers got so far."""

@@ -3,6 +3,9 @@
 MiniStack logs that an e-mail subscriber would get mail, and drops the text. Here each mail is a JSON line in the file
 `$MAILBOX`, so that an alert can be read as the team reads it.
 
+A function can die as it publishes: where the file `$KILL` says `before` or `after`, the reporter does, once, and its
+message is lost or delivered.
+
 CloudFormation makes a number of a parameter where a resource wants one; MiniStack hands a key's rotation period on as
 the string that it came as, and KMS would answer with that.
 
@@ -17,6 +20,9 @@ service calls; so it does here.
 
 It looks at its schedules every ten seconds; here, every second.
 
+A Distributed Map of it takes the number of children at once as a number, and not by a path. A state that waits goes on
+after its execution was stopped. Here both are as on AWS.
+
 All of its keys were made just now. Here a key can be older: by its tag `local-aws/created`, in seconds since 1970.
 
 Its rules never see what KMS and CloudTrail say of a key, and nobody may say it in their place. Here anybody may: an
@@ -29,8 +35,10 @@ Its own `main` would bind port 443 besides its own where TLS is on; this one doe
 """
 
 import asyncio
+import contextlib
 import json
 import os
+import pathlib
 import re
 import signal
 import sys
@@ -41,10 +49,28 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from ministack import app as ministack
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import eventbridge, iam, kms, lambda_svc, scheduler, sns, sqs
+from ministack.services import eventbridge, iam, kms, lambda_svc, scheduler, sns, sqs, stepfunctions
 from ministack.services.cloudformation import provisioners
 
 _deliver = sns._fanout
+
+
+def _kill_the_reporter():
+    for environment in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if b"Reporter" in environment.read_bytes().partition(b"AWS_LAMBDA_FUNCTION_NAME=")[2].partition(b"\0")[0]:
+                os.kill(int(environment.parent.name), signal.SIGKILL)
+
+
+def _deliver_or_die(*args, **kwargs):
+    order = pathlib.Path(os.environ["KILL"])
+    moment = order.read_text(encoding="utf-8") if order.exists() else None
+    if moment:
+        order.unlink()
+    if moment != "before":
+        _deliver_and_keep_mail(*args, **kwargs)
+    if moment:
+        _kill_the_reporter()
 
 
 def _deliver_and_keep_mail(topic_arn, message_id, message, subject, message_structure="", *args, **kwargs):
@@ -87,14 +113,15 @@ def _of_kms(action, request):
 
 
 def _partitions(request):
-    """The values of the partition key `pk` in a request."""
+    """The values of the partition key in a request: `pk`, or that of the index `waits`."""
+    key = request.get("IndexName", "pk")
     items = [request.get("Item"), request.get("Key")]
     for writes in request.get("RequestItems", {}).values():
         items += [part for write in writes for change in write.values() for part in change.values()]
     values = [item["pk"] for item in items if item]
     names = request.get("ExpressionAttributeNames", {})
     for name, value in re.findall(r"(#?\w+) = (:\w+)", request.get("KeyConditionExpression", "")):
-        if names.get(name, name) == "pk":
+        if names.get(name, name) == key:
             values.append(request["ExpressionAttributeValues"][value])
     return [value["S"] for value in values] or None
 
@@ -174,6 +201,23 @@ def _receive_a_whole_batch(queue_url, size):
     return batch
 
 
+_distributed_map, _wait = stepfunctions._run_distributed_map, stepfunctions._execute_wait
+
+
+def _distributed_map_by_path(state, raw_input, effective, *args):
+    if path := state.get("MaxConcurrencyPath"):
+        state = state | {"MaxConcurrency": stepfunctions._resolve_path(path, effective)}
+    return _distributed_map(state, raw_input, effective, *args)
+
+
+def _wait_unless_stopped(state, raw_input, context=None):
+    result = _wait(state, raw_input, context)
+    execution = stepfunctions._executions.get(context["Execution"]["Id"])
+    if execution["status"] != "RUNNING":
+        raise stepfunctions._ExecutionError("States.Runtime", "the execution was stopped")
+    return result
+
+
 def _end_with_the_parent():
     # Nobody writes to this pipe; it ends with the process that started us, however that one ended. Functions that
     # MiniStack started are in our process group.
@@ -182,7 +226,7 @@ def _end_with_the_parent():
 
 
 if __name__ == "__main__":
-    sns._fanout = _deliver_and_keep_mail
+    sns._fanout = _deliver_or_die
     provisioners._kms_apply_key_props = _apply_key_properties_with_numbers
     iam_actions.request_tag_context = _condition_keys
     iam_actions.extract_iam_action = _action_of_cloudwatch_too
@@ -193,6 +237,8 @@ if __name__ == "__main__":
     scheduler._SCHEDULE_TICK_INTERVAL = 1
     eventbridge._put_events = _put_events_of_anybody
     sqs._receive_messages_for_esm = _receive_a_whole_batch
+    stepfunctions._run_distributed_map = _distributed_map_by_path
+    stepfunctions._execute_wait = _wait_unless_stopped
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     config = Config()
     config.bind = [f"{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"]

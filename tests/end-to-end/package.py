@@ -1,7 +1,7 @@
 """`make package`: what plain CloudFormation deploys, without Rust, zig or SAM.
 
 Into a directory: the template, already transformed, with the functions' code under a bucket prefix; one zip a program,
-the other templates, checksums, and what the programs are made of (CycloneDX).
+the daily check's definition, the other templates, checksums, and what the programs are made of (CycloneDX).
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from samtranslator.translator.transform import transform
 
 from local_aws import ROOT
 
-TEMPLATE, OTHERS = "kms-compliance-monitor.yaml", ("application-keys.yaml", "replicas.yaml")
+TEMPLATE, OTHERS = "kms-compliance-monitor.yaml", ("application-keys.yaml", "member-role.yaml", "replicas.yaml")
 TARGETS = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
 PARAMETERS = {
     "CodeBucketPrefix": {
@@ -59,7 +59,7 @@ def package(built, directory):
     """Packages a built template, whose functions have directories for their code."""
     template = yaml_parse(built.read_text(encoding="utf-8"))
     directory.mkdir(parents=True)
-    zips = {}
+    zips, machines = {}, {}
     for logical_id, resource in template["Resources"].items():
         if resource["Type"] == "AWS::Serverless::Function":
             program = resource["Metadata"]["BuildProperties"]["Binary"]
@@ -68,6 +68,11 @@ def package(built, directory):
                 write_zip(directory / f"{program}.zip", code)
             zips[logical_id] = program
             resource["Properties"]["CodeUri"] = "s3://bucket/key"
+        if resource["Type"] == "AWS::Serverless::StateMachine":
+            definition = built.parent / resource["Properties"]["DefinitionUri"]
+            machines[logical_id] = f"{definition.stem.removesuffix('.asl')}-{digest(definition)[:16]}.asl.json"
+            shutil.copy(definition, directory / machines[logical_id])
+            resource["Properties"]["DefinitionUri"] = "s3://bucket/key"
     # A name that changes with the code: CloudFormation sees by it that there is new code.
     names = {}
     for program in set(zips.values()):
@@ -80,6 +85,11 @@ def package(built, directory):
         template["Resources"][logical_id]["Properties"]["Code"] = {
             "S3Bucket": {"Fn::Sub": "${CodeBucketPrefix}-${AWS::Region}"},
             "S3Key": {"Fn::Sub": f"${{CodeKeyPrefix}}{names[program]}"},
+        }
+    for logical_id, name in machines.items():
+        template["Resources"][logical_id]["Properties"]["DefinitionS3Location"] = {
+            "Bucket": {"Fn::Sub": "${CodeBucketPrefix}-${AWS::Region}"},
+            "Key": {"Fn::Sub": f"${{CodeKeyPrefix}}{name}"},
         }
     # The zips are of one kind.
     architecture = template["Parameters"]["Architecture"]

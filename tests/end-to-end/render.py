@@ -17,6 +17,7 @@ ARNS = {
     "AWS::KMS::Key": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/",
     "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:",
+    "AWS::S3::Bucket": "arn:aws:s3:::",
     "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:",
     "AWS::SQS::Queue": f"arn:aws:sqs:{REGION}:{ACCOUNT}:",
 }
@@ -30,6 +31,7 @@ class Rendered:
         defaults = {name: each["Default"] for name, each in template["Parameters"].items() if "Default" in each}
         self.values = PSEUDO | {name: str(value) for name, value in (defaults | parameters).items()}
         self.conditions, self.declared = template["Conditions"], resources
+        self.mappings = template.get("Mappings", {})
         self.resources = {
             name: self.of(each["Properties"])
             for name, each in resources.items()
@@ -85,6 +87,10 @@ class Rendered:
 
     def or_(self, value):
         return any(self.of(value))
+
+    def findinmap_(self, value):
+        name, first, second = map(self.of, value)
+        return self.mappings[name][first][second]
 
     def split_(self, value):
         return self.of(value[1]).split(value[0])

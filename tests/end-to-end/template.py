@@ -18,6 +18,8 @@ def built_resources():
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::Serverless::Function":
                 resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
+            if resource["Type"] == "AWS::Serverless::StateMachine":
+                resource["Properties"]["DefinitionUri"] = "s3://bucket/definition.json"
         return transform(template, {}, NoManagedPolicies())["Resources"]
 
 

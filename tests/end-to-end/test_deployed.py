@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 import fleet
 from conftest import ACCESS, AGE, EVENTS, FINDINGS, HEALTH, IDENTITY_CENTER, ROTATION, TRAIL, USAGE, event
-from local_aws import APPLICATION_STACK, REGION, ROOT, STACK, Subscriber, receive
+from local_aws import APPLICATION_STACK, REGION, REPORTER, ROOT, STACK, Subscriber, receive
 from test_watching import searches
 
 ACCOUNT = "123456789012"
@@ -77,50 +77,47 @@ def assert_sound(response, keys_listed, function=ROTATION):
 # ---- The schedule and its alert --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_the_schedule_fires_and_the_alert_arrives(deployment, function):
-    message = json.loads(deployment.scheduled[function]["Message"])
-    assert set(message) == {
-        "schema",
-        "function",
-        "account_id",
-        "region",
-        "evaluated_at",
-        "complete",
-        "deleted",
-        "new",
-        "worsened",
-        "resolved",
-        "reminder",
-        "exemptions",
-        "omitted",
-    }
-    assert message["schema"] == "kms-compliance-alert/1"
-    assert (message["function"], message["account_id"], message["region"]) == (function, ACCOUNT, REGION)
-    assert message["evaluated_at"] >= f"{deployment.fires_at:%Y-%m-%dT%H:%M:%SZ}"
+def test_the_schedule_fires_and_one_digest_tells_what_all_functions_found(deployment):
+    message = json.loads(deployment.scheduled["Message"])
+    assert message["schema"] == "kms-compliance-digest/1"
+    assert (message["account_id"], message["region"]) == (ACCOUNT, REGION)
+    assert deployment.first_execution.endswith(f":{message['execution']}")
+    assert message["reported_at"] >= f"{deployment.fires_at:%Y-%m-%dT%H:%M:%SZ}"
     assert message["complete"] is True
     assert [message[each] for each in ("deleted", "worsened", "resolved", "reminder", "exemptions")] == [[]] * 5
     assert message["omitted"] == {}
-    assert all(set(finding) == FINDING for finding in message["new"])
-    found = {
-        (finding["aliases"][0], finding["control"], finding["reason"], finding["severity"])
-        for finding in message["new"]
-    }
-    assert found == FINDINGS[function]
+    assert {(each["account_id"], each["region"]) for each in message["new"]} == {(ACCOUNT, REGION)}
+    assert all(set(finding) == FINDING | {"function", "account_id", "region"} for finding in message["new"])
+    found = collections.defaultdict(set)
+    for each in message["new"]:
+        found[each["function"]].add((each["aliases"][0], each["control"], each["reason"], each["severity"]))
+    assert found == FINDINGS
 
 
-@pytest.mark.parametrize(
-    ("function", "severity", "count"),
-    [(ROTATION, "MEDIUM", 3), (AGE, "CRITICAL", 2), (HEALTH, "CRITICAL", 3), (USAGE, "HIGH", 1)],
-)
-def test_the_subject_fits_an_email_and_attributes_serve_filter_policies(deployment, function, severity, count):
-    alert = deployment.scheduled[function]
+def test_the_schedules_execution_covered_its_one_target_and_nothing_failed(deployment):
+    answer = deployment.first_answer
+    assert (answer["targets_planned"], answer["targets_reached"], answer["failed_checks"]) == (1, 1, 0)
+    assert answer["coverage_percent"] == 100
+    ((account, region, status, _),) = deployment.daily_check.children(deployment.first_execution)
+    assert (account, region, status) == (ACCOUNT, REGION, "SUCCEEDED")
+
+
+def test_the_subject_fits_an_email_and_attributes_serve_filter_policies(deployment):
+    alert, count = deployment.scheduled, sum(map(len, FINDINGS.values()))
     subject = alert["Subject"]
     assert subject.isascii() and subject.isprintable() and len(subject) < 100
-    for part in (severity, f"{count} new", function, ACCOUNT, REGION):
+    for part in ("CRITICAL", f"{count} new", REGION):
         assert part in subject
-    attributes = {name: each["Value"] for name, each in alert["MessageAttributes"].items()}
-    assert attributes == {"severity": severity, "function": function, "account_id": ACCOUNT, "region": REGION}
+    attributes = {name: (each["Type"], each["Value"]) for name, each in alert["MessageAttributes"].items()}
+    assert attributes["severity"] == ("String", "CRITICAL")
+    for name, values in (("function", sorted(FUNCTIONS)), ("account_id", [ACCOUNT]), ("region", [REGION])):
+        kind, value = attributes[name]
+        assert (kind, sorted(json.loads(value))) == ("String.Array", values)
+
+
+def scheduled(deployment, function):
+    """What the first digest tells of a function's findings."""
+    return [each for each in json.loads(deployment.scheduled["Message"])["new"] if each["function"] == function]
 
 
 def test_a_filter_policy_on_severity_works(quiet):
@@ -133,14 +130,14 @@ def test_a_filter_policy_on_severity_works(quiet):
 
 
 def test_the_replica_points_to_its_primary(deployment):
-    findings = json.loads(deployment.scheduled[ROTATION]["Message"])["new"]
+    findings = scheduled(deployment, ROTATION)
     (replica,) = [finding for finding in findings if finding["aliases"] == ["alias/customers"]]
     primary = deployment.keys["alias/customers"].arn.replace(REGION, fleet.PRIMARY_REGION)
     assert primary in replica["remediation"]
 
 
 def test_the_alert_says_when_imported_material_expires(deployment):
-    findings = json.loads(deployment.scheduled[AGE]["Message"])["new"]
+    findings = scheduled(deployment, AGE)
     left = {finding["aliases"][0]: finding["evidence"]["days_left"] for finding in findings}
     assert left == {"alias/partner-exchange": 5, "alias/card-vault": 20}
     kms = deployment.aws.client("kms")
@@ -345,6 +342,8 @@ def test_the_trail_holds_exactly_the_calls_that_the_role_is_given(quiet, functio
         quiet.invoke({"detail": {"as_of": f"{since + datetime.timedelta(days=800):%Y-%m-%dT%H:%M:%SZ}"}}, function)
     calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))
     asked_for = calls[function]
+    # The keys of this account need no role, and no look at whose credentials these are.
+    assert asked_for.pop("sts") == ["AssumeRole", "GetCallerIdentity"]
     # The local AWS has no custom key stores, and all of its keys are young: nobody asks for what no key needs.
     for call in {"DescribeCustomKeyStores", "GetKeyLastUsage"} & set(asked_for["kms"]):
         asked_for["kms"].remove(call)
@@ -543,7 +542,7 @@ def test_every_alarm_is_deployed_and_tells_its_topic(deployment):
         (topic,) = alarm["AlarmActions"]
         told[topic].add(alarm["AlarmName"].removeprefix(f"{STACK}-").removeprefix(f"{APPLICATION_STACK}-"))
     # Those with metric math are switched off: the local AWS has none.
-    assert told[deployment.outputs["OperationsTopicArn"]] == {f"{function}-silence" for function in FUNCTIONS}
+    assert told[deployment.outputs["OperationsTopicArn"]] == {"silence", "coverage", "alerts-held-back"}
     assert told[deployment.outputs["SecurityAlarmTopicArn"]] == {
         f"{key}-key-usage-threshold" for key in ("application", "database", "backup")
     } | {"denied-kms-requests"}
@@ -553,8 +552,8 @@ def test_every_alarm_is_deployed_and_tells_its_topic(deployment):
 def test_an_alarm_reaches_the_operations_topic_and_nobody_else_may(deployment):
     topic, cloudwatch = deployment.outputs["OperationsTopicArn"], deployment.aws.client("cloudwatch")
     operations = Subscriber(deployment.aws, "operations", topic)
-    name = f"{STACK}-{ROTATION}-silence"
-    # A run leaves a datapoint; then there is none for too long.
+    name = f"{STACK}-silence"
+    # A daily check leaves a datapoint; then there is none for too long.
     cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="a test")
     cloudwatch.set_alarm_state(AlarmName=name, StateValue="INSUFFICIENT_DATA", StateReason="a test")
     (notification,) = operations.receive(10)
@@ -580,10 +579,13 @@ def test_nobody_but_the_monitor_publishes_to_the_alert_topic(quiet):
     topic = quiet.outputs["AlertTopicArn"]
     with pytest.raises(ClientError, match="not authorized"):
         quiet.aws.client("sns").publish(TopicArn=topic, Message="all is well")
-    for function in FUNCTIONS:
+    tellers = (*FUNCTIONS, REPORTER)
+    for function in tellers:
         role = quiet.physical_id(f"{quiet.logical_ids[function]}Role")
         as_role(quiet, role, "sns").publish(TopicArn=topic, Message="an alert")
-    assert [alert["Message"] for alert in quiet.alerts(5, least=len(FUNCTIONS))] == ["an alert"] * len(FUNCTIONS)
+    assert [alert["Message"] for alert in quiet.alerts(5, least=len(tellers))] == ["an alert"] * len(tellers)
+    with pytest.raises(ClientError, match="not authorized"):
+        as_role(quiet, quiet.physical_id("TargetPlannerRole"), "sns").publish(TopicArn=topic, Message="a plan")
 
 
 def test_denied_requests_are_counted_in_the_trails_log_group(deployment):
@@ -599,7 +601,7 @@ def test_denied_requests_are_counted_in_the_trails_log_group(deployment):
 def test_the_dashboard_shows_only_what_runs_have_emitted(deployment):
     body = deployment.aws.client("cloudwatch").get_dashboard(DashboardName=f"{STACK}-{REGION}")["DashboardBody"]
     emitted = set()
-    for function in FUNCTIONS:
+    for function in (*FUNCTIONS, REPORTER):
         for line in metric_lines(deployment, function):
             (directive,) = line["_aws"]["CloudWatchMetrics"]
             (names,) = directive["Dimensions"]

@@ -1,12 +1,12 @@
 """Alerts wait while nobody has confirmed a subscription to the topic: published, they would reach nobody."""
 
 import contextlib
-import time
+import json
 
 import pytest
 
-import fleet
-from conftest import FINDINGS, run
+from conftest import FINDINGS
+from local_aws import REPORTER
 from test_deployed import metric_lines
 
 
@@ -36,25 +36,22 @@ def nobody_confirmed(quiet):
         yield quiet
 
 
-def held_back(deployment, function):
-    return [line["AlertsHeldBack"] for line in metric_lines(deployment, function) if "AlertsHeldBack" in line]
+def held_back(deployment):
+    return [line["AlertsHeldBack"] for line in metric_lines(deployment, REPORTER) if "AlertsHeldBack" in line]
 
 
-def test_what_the_first_runs_find_is_told_once_somebody_confirmed(nobody_confirmed):
-    deployment = nobody_confirmed
-    before = {function: len(held_back(deployment, function)) for function in FINDINGS}
-    with deployment.aws.the_schedules_fire_again():
-        deadline = time.monotonic() + 90
-        while any(len(held_back(deployment, function)) == before[function] for function in FINDINGS):
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-    for function in fleet.CONTROLS:
-        assert held_back(deployment, function)[-1] == len(FINDINGS[function])
+def test_what_the_first_daily_check_finds_is_told_once_somebody_confirmed(nobody_confirmed):
+    deployment, count = nobody_confirmed, sum(map(len, FINDINGS.values()))
+    answer = deployment.daily_check.run()
+    assert (answer["alerts"]["held_back"], answer["alerts"]["messages_published"]) == (count, 0)
+    assert held_back(deployment)[-1] == count
     open_findings = [item for item in deployment.ledger() if item["sk"]["S"].startswith("open#")]
     assert open_findings and all(item["last_notified"] == {"NULL": True} for item in open_findings)
     deployment.confirm()
-    for function in FINDINGS:
-        response, told = run(deployment, function)
-        assert response["alerts"]["held_back"] == 0
-        assert set(told) == {"new"} and len(told["new"]) == len(FINDINGS[function])
-        assert run(deployment, function)[1] == {}
+    answer = deployment.daily_check.run()
+    assert (answer["alerts"]["held_back"], answer["alerts"]["messages_published"]) == (0, 1)
+    (digest,) = deployment.alerts(5)
+    assert len(json.loads(digest["Message"])["new"]) == count
+    assert deployment.daily_check.run()["alerts"]["messages_published"] == 0
+    assert held_back(deployment)[-1] == 0
+    assert deployment.alerts(1) == []

@@ -8,7 +8,8 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from conftest import FINDINGS, ROTATION
-from local_aws import NOT_YET, PARAMETERS, REGION, Subscriber, functions, read_template
+from executions import Executions
+from local_aws import NOT_YET, PARAMETERS, REGION, Subscriber, daily, read_template
 from package import TEMPLATE, package, write_zip
 from template import of_type
 
@@ -27,7 +28,7 @@ def test_every_file_has_its_checksum(packaged):
     files = {path.name: path for path in packaged.iterdir() if path.name != "SHA256SUMS"}
     assert sums == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
     zips = [name for name in files if name.endswith(".zip")]
-    assert len(zips) == len(functions(read_template()))
+    assert len(zips) == len(daily(read_template()))
     for name in zips:
         # A new program has a new name.
         with zipfile.ZipFile(files[name]) as file:
@@ -54,13 +55,16 @@ def test_the_template_needs_no_transform_and_names_no_region(packaged):
         code = function["Properties"]["Code"]
         assert code["S3Bucket"] == {"Fn::Sub": "${CodeBucketPrefix}-${AWS::Region}"}
         assert code["S3Key"]["Fn::Sub"].removeprefix("${CodeKeyPrefix}") in names
+    definition = template["Resources"]["DailyCheck"]["Properties"]["DefinitionS3Location"]
+    assert definition["Bucket"] == {"Fn::Sub": "${CodeBucketPrefix}-${AWS::Region}"}
+    assert definition["Key"]["Fn::Sub"].removeprefix("${CodeKeyPrefix}") in names
 
 
 def test_the_bill_of_materials_names_what_is_compiled_in_and_nothing_else(packaged):
     bill = json.loads((packaged / "sbom.cdx.json").read_text())
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     found = {each["name"]: each for each in bill["components"]}
-    assert found.keys() >= {*functions(read_template()), "aws-sdk-kms", "tokio", "ring"}
+    assert found.keys() >= {*daily(read_template()), "aws-sdk-kms", "tokio", "ring"}
     assert not found.keys() & {"simulated-fleet", "proptest", "insta"}  # of tests alone
     assert not found.keys() & {"aws-sdk-sso", "clap", "comfy-table"}  # of the program for terminals
     for each in bill["components"]:
@@ -99,11 +103,10 @@ def test_plain_cloudformation_deploys_it_with_a_topic_of_yours(deployment, packa
         (stack,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
         outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
         assert outputs["AlertTopicArn"] == topic
-        answer = deployment.lambda_.invoke(FunctionName=outputs["RotationCheckerName"], Payload=b"{}")
-        response = json.load(answer["Payload"])
-        assert response["alerts"]["messages_published"] == 1, response
+        answer = Executions(aws, outputs["DailyCheckArn"]).run()
+        assert answer["alerts"]["messages_published"] == 1, answer
         (alert,) = theirs.receive(10)
-        new = json.loads(alert["Message"])["new"]
+        new = [each for each in json.loads(alert["Message"])["new"] if each["function"] == ROTATION]
         assert {each["aliases"][0] for each in new} <= {each[0] for each in FINDINGS[ROTATION]} and new
         assert deployment.lambda_.list_tags(Resource=outputs["RotationCheckerArn"])["Tags"].items() >= {
             (each["Key"], each["Value"]) for each in tags

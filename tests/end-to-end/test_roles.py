@@ -15,7 +15,7 @@ from ministack.core.iam_evaluator import (
     parse_policy_document,
 )
 
-from local_aws import ROOT, functions, read_template
+from local_aws import PLANNER, REPORTER, ROOT, daily, functions, read_template
 from render import ACCOUNT, REGION, Rendered
 
 SERVICE_ROLE, MONITORING_ROLE = (f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("backup-service", "rds-monitoring"))
@@ -24,11 +24,20 @@ NAMED_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/named"
 A_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/payments"
 REPLICA = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/mrk-0123456789abcdef0123456789abcdef"
 FUNCTIONS = functions(read_template())
+OTHER = "222222222222"
+MEMBER_ROLE = f"arn:aws:iam::{OTHER}:role/kms-compliance/kms-compliance-read"
+OF_A_RUN = {"dynamodb:LeadingKeys": ["run#c0ffee"]}
 
 
 @pytest.fixture(scope="module")
 def monitor(source, resources):
     return Rendered(source, resources, ProbeByTag="true", ProbeKeys=NAMED_KEY)
+
+
+@pytest.fixture(scope="module")
+def organisation(source, resources):
+    """The monitor of other accounts too."""
+    return Rendered(source, resources, Targets="organization")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +88,7 @@ def test_a_function_may_do_its_job(monitor, function, logical_id):
     partition = {"dynamodb:LeadingKeys": [f"{ACCOUNT}#{REGION}#{function}"]}
     for call in calls["dynamodb"]:
         assert decision(monitor, role, f"dynamodb:{call}", monitor.arn("FindingsTable"), more=partition)
+    assert decision(monitor, role, "dynamodb:PutItem", monitor.arn("FindingsTable"), more=OF_A_RUN)
     for call in ("GetTopicAttributes", "Publish"):
         assert decision(monitor, role, f"sns:{call}", monitor.arn("AlertTopic"))
     for call in ("GenerateDataKey", "Decrypt"):
@@ -103,7 +113,12 @@ def test_a_function_may_do_nothing_else(monitor, function, logical_id):
         ("kms:Decrypt", monitor.arn("AlertKey"), {}),
         ("kms:DescribeKey", A_KEY.replace(ACCOUNT, "999999999999"), {}),
         ("dynamodb:Query", monitor.arn("FindingsTable"), {"dynamodb:LeadingKeys": [f"{ACCOUNT}#{REGION}#other"]}),
+        ("dynamodb:Query", monitor.arn("FindingsTable"), {"dynamodb:LeadingKeys": [f"{OTHER}#{REGION}#{function}"]}),
+        ("dynamodb:Query", monitor.arn("FindingsTable"), OF_A_RUN),
+        ("dynamodb:DeleteItem", monitor.arn("FindingsTable"), OF_A_RUN),
+        ("dynamodb:Query", monitor.arn("FindingsTable") + "/index/waits", {"dynamodb:LeadingKeys": ["pending#7"]}),
         ("dynamodb:Scan", monitor.arn("FindingsTable"), {}),
+        ("sts:AssumeRole", MEMBER_ROLE, {}),
         ("sns:Publish", monitor.arn("OperationsTopic"), {}),
         ("sns:Subscribe", monitor.arn("AlertTopic"), {}),
         ("iam:PassRole", monitor.arn(role), {}),
@@ -133,7 +148,7 @@ def test_the_prober_uses_what_opted_in_and_only_as_the_probe_does(monitor, sourc
 
 def test_the_topics_policy_lets_the_monitor_publish_and_nobody_else(monitor):
     policy, topic = monitor.resources["AlertTopicPolicy"]["PolicyDocument"], monitor.arn("AlertTopic")
-    for logical_id in FUNCTIONS.values():
+    for logical_id in [*FUNCTIONS.values(), "Reporter"]:
         assert decision(monitor, f"{logical_id}Role", "sns:Publish", topic, resource_policy=policy)
     role = f"arn:aws:iam::{ACCOUNT}:role/administrator"
     administrator = EvalContext(role, "AssumedRole", ACCOUNT, "", topic, REGION, secure_transport=True)
@@ -144,12 +159,114 @@ def test_the_topics_policy_lets_the_monitor_publish_and_nobody_else(monitor):
         assert (result.decision == "Allow") == allowed, action
 
 
-def test_the_schedules_start_the_functions_and_nothing_else(monitor):
-    for logical_id in FUNCTIONS.values():
-        assert decision(monitor, "ScheduleRole", "lambda:InvokeFunction", monitor.arn(logical_id))
-    assert decision(monitor, "ScheduleRole", "sqs:SendMessage", monitor.arn("ScheduleDeadLetterQueue"))
-    assert not decision(monitor, "ScheduleRole", "lambda:InvokeFunction", monitor.arn("HealthProberEvents"))
-    assert not decision(monitor, "ScheduleRole", "sqs:SendMessage", monitor.arn("FailedRunQueue"))
+def test_the_schedule_starts_the_daily_check_and_nothing_else(monitor):
+    def may(action, resource):
+        return decision(monitor, "ScheduleRole", action, resource)
+
+    assert may("states:StartExecution", DAILY_CHECK) and may("sqs:SendMessage", monitor.arn("ScheduleDeadLetterQueue"))
+    assert not may("states:StartExecution", f"{DAILY_CHECK}-other") and not may("states:StopExecution", DAILY_CHECK)
+    assert not may("sqs:SendMessage", monitor.arn("FailedRunQueue"))
+    for logical_id in daily(read_template()).values():
+        assert not may("lambda:InvokeFunction", monitor.arn(logical_id))
+
+
+STATES = f"arn:aws:states:{REGION}:{ACCOUNT}"
+DAILY_CHECK = f"{STATES}:stateMachine:stack-daily-check"
+CHILD = f"{STATES}:execution:stack-daily-check/Targets:c0ffee"
+
+
+def test_the_daily_check_calls_its_functions_reads_the_plan_and_says_what_failed(monitor):
+    def may(action, resource, **more):
+        return decision(monitor, "DailyCheckRole", action, resource, more=more)
+
+    for logical_id in daily(read_template()).values():
+        assert may("lambda:InvokeFunction", monitor.arn(logical_id))
+    table, plans = monitor.arn("FindingsTable"), monitor.arn("PlanBucket")
+    assert may("dynamodb:PutItem", table, **OF_A_RUN) and may("s3:GetObject", f"{plans}/plans/c0ffee.json")
+    assert may("states:StartExecution", DAILY_CHECK)
+    for action in ("DescribeExecution", "RedriveExecution", "StopExecution"):
+        assert may(f"states:{action}", CHILD)
+    refused = [
+        ("lambda:InvokeFunction", monitor.arn("HealthProberEvents"), {}),
+        ("lambda:UpdateFunctionCode", monitor.arn("HealthProber"), {}),
+        ("dynamodb:PutItem", table, {"dynamodb:LeadingKeys": [f"{ACCOUNT}#{REGION}#rotation-checker"]}),
+        ("dynamodb:Query", table, OF_A_RUN),
+        ("s3:PutObject", f"{plans}/plans/c0ffee.json", {}),
+        ("states:StartExecution", f"{STATES}:stateMachine:another", {}),
+        ("states:StopExecution", f"{STATES}:execution:stack-daily-check:c0ffee", {}),
+        ("sns:Publish", monitor.arn("AlertTopic"), {}),
+        ("kms:ListKeys", "*", {}),
+        ("sts:AssumeRole", MEMBER_ROLE, {}),
+    ]
+    for action, resource, more in refused:
+        assert not may(action, resource, **more), (action, resource)
+
+
+@pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
+def test_with_other_accounts_a_function_reaches_them_and_keeps_its_part_of_the_ledger(
+    organisation, function, logical_id
+):
+    def may(action, resource, more=None):
+        return decision(organisation, f"{logical_id}Role", action, resource, more=more or {})
+
+    table = organisation.arn("FindingsTable")
+    assert may("sts:AssumeRole", MEMBER_ROLE)
+    assert may("kms:DescribeKey", A_KEY.replace(REGION, "eu-west-1"))
+    for partition in (f"{OTHER}#eu-west-1#{function}", f"{ACCOUNT}#{REGION}#{function}"):
+        assert may("dynamodb:PutItem", table, {"dynamodb:LeadingKeys": [partition]})
+    others = [f"{OTHER}#eu-west-1#{other}" for other in (*FUNCTIONS, REPORTER) if other != function]
+    for partition in (*others, "pending#7"):
+        assert not may("dynamodb:PutItem", table, {"dynamodb:LeadingKeys": [partition]})
+    # Not even together with what is its own.
+    mixed = {"dynamodb:LeadingKeys": [f"{OTHER}#eu-west-1#{function}", others[0]]}
+    assert not may("dynamodb:BatchWriteItem", table, mixed)
+    assert not may("dynamodb:Query", f"{table}/index/waits", {"dynamodb:LeadingKeys": ["pending#7"]})
+    assert not may("sts:AssumeRole", MEMBER_ROLE.replace("kms-compliance-read", "administrator"))
+    assert not may("sts:AssumeRole", f"arn:aws:iam::{OTHER}:role/OrganizationAccountAccessRole")
+
+
+def test_the_planner_finds_targets_and_knows_no_key(monitor, organisation):
+    plan = f"{organisation.arn('PlanBucket')}/plans/c0ffee.json"
+    calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[PLANNER]
+    for service in ("account", "organizations"):
+        for call in calls[service]:
+            assert decision(organisation, "TargetPlannerRole", f"{service}:{call}", "*")
+            assert not decision(monitor, "TargetPlannerRole", f"{service}:{call}", "*")
+    for stack in (monitor, organisation):
+        assert decision(stack, "TargetPlannerRole", "s3:PutObject", plan)
+        for action, resource in (
+            ("s3:GetObject", plan),
+            ("s3:PutObject", plan.replace("plans", "reports")),
+            ("kms:ListKeys", "*"),
+            ("sts:AssumeRole", MEMBER_ROLE),
+            ("dynamodb:Query", stack.arn("FindingsTable")),
+            ("organizations:LeaveOrganization", "*"),
+        ):
+            assert not decision(stack, "TargetPlannerRole", action, resource), action
+
+
+def test_the_reporter_finds_what_waits_and_tells_it(monitor):
+    def may(action, resource):
+        return decision(monitor, "ReporterRole", action, resource)
+
+    table, topics = monitor.arn("FindingsTable"), [monitor.arn(f"{each}Topic") for each in ("Alert", "Operations")]
+    assert may("dynamodb:Query", f"{table}/index/waits") and may("dynamodb:Query", table)
+    assert may("dynamodb:BatchWriteItem", table) and may("dynamodb:DeleteItem", table)
+    assert all(may("sns:Publish", topic) for topic in topics)
+    assert may("s3:PutObject", f"{monitor.arn('PlanBucket')}/reports/c0ffee.json")
+    policy = monitor.resources["OperationsTopicPolicy"]["PolicyDocument"]
+    for role, allowed in (("ReporterRole", True), ("RotationCheckerRole", False)):
+        answer = decision(monitor, role, "sns:Publish", topics[1], resource_policy=policy)
+        assert answer is allowed, role
+    for action, resource in (
+        ("sns:Publish", monitor.arn("SecurityAlarmTopic")),
+        ("dynamodb:Scan", table),
+        ("kms:ListKeys", "*"),
+        ("sts:AssumeRole", MEMBER_ROLE),
+        ("s3:PutObject", f"{monitor.arn('PlanBucket')}/plans/c0ffee.json"),
+        ("lambda:InvokeFunction", monitor.arn("RotationChecker")),
+    ):
+        assert not may(action, resource), action
 
 
 # ---- An application's roles ------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ COUNTERPARTS = {
     "SecurityNotificationTopic": ["AlertTopic"],
     "KeyRotationMonitor": ["RotationChecker", "KeyAgeChecker"],
     "KeyRotationMonitorRole": ["RotationCheckerRole", "KeyAgeCheckerRole"],
-    "KeyMonitoringSchedule": ["RotationCheckerDaily", "KeyAgeCheckerDaily"],
+    "KeyMonitoringSchedule": ["DailyCheckDaily"],
     "KeyMonitoringPermission": ["ScheduleRole"],
 }
 TYPES = {
@@ -42,7 +42,7 @@ TYPES = {
 }
 
 
-TEMPLATES = ("template.yaml", "application-keys.yaml", "replicas.yaml")
+TEMPLATES = ("template.yaml", "application-keys.yaml", "replicas.yaml", "member-role.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +142,8 @@ def test_defect_16_rights_are_narrow_every_key_is_watched_and_nothing_gets_lost(
     subscriptions = [each["Properties"]["TopicArn"] for each in of_type(resources, "AWS::SNS::Subscription").values()]
     subscribed = {"AlertTopic" if topic == ALERT_TOPIC else topic["Ref"] for topic in subscriptions}
     assert topics == subscribed == set(of_type(resources, "AWS::SNS::Topic"))
-    for function, logical_id in functions(source).items():
-        assert properties(resources, f"{logical_id}Daily")["Target"]["DeadLetterConfig"], function
+    assert properties(resources, "DailyCheckDaily")["Target"]["DeadLetterConfig"]
+    for logical_id in functions(source).values():
         assert properties(resources, logical_id)["Timeout"] == 900
         assert properties(resources, f"{logical_id}Logs")["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
@@ -152,8 +152,9 @@ def test_defect_17_a_run_that_failed_is_kept_and_alarms(resources):
     for function in COUNTERPARTS["KeyRotationMonitor"]:
         kept = properties(resources, f"{function}EventInvokeConfig")["DestinationConfig"]["OnFailure"]["Destination"]
         assert kept == {"Fn::GetAtt": ["FailedRunQueue", "Arn"]}
-        failures = [each["MetricStat"]["Metric"] for each in properties(resources, "FunctionErrors")["Metrics"][1:]]
-        assert {"Name": "FunctionName", "Value": {"Ref": function}} in [each["Dimensions"][0] for each in failures]
+    # A check that fails after its retries fails the daily check.
+    failures = [each["MetricStat"]["Metric"] for each in properties(resources, "DailyCheckFailures")["Metrics"][1:]]
+    assert "ExecutionsFailed" in [each["MetricName"] for each in failures]
 
 
 def test_defect_18_no_service_acts_on_a_key_for_another_account(resources):

@@ -6,7 +6,7 @@ import re
 import pytest
 import tomlkit
 
-from local_aws import ROOT, functions, listeners, read_template
+from local_aws import PLANNER, REPORTER, ROOT, daily, functions, listeners, read_template
 from template import (
     ACCOUNT,
     ALARMS_ONLY,
@@ -21,12 +21,15 @@ from template import (
 )
 
 FUNCTIONS = functions(read_template())
+# Those, the planner and the reporter.
+DAILY = daily(read_template())
 # The same programs, for events of keys.
 LISTENERS = listeners(read_template())
-EVERY_FUNCTION = [*FUNCTIONS.values(), *LISTENERS.values()]
+EVERY_FUNCTION = [*DAILY.values(), *LISTENERS.values()]
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
+every_daily_function = pytest.mark.parametrize(("function", "logical_id"), DAILY.items())
 every_listener = pytest.mark.parametrize(("function", "logical_id"), LISTENERS.items())
-ROLES = [arn_of(f"{logical_id}Role") for logical_id in FUNCTIONS.values()]
+TELLERS = [arn_of(f"{logical_id}Role") for logical_id in [*FUNCTIONS.values(), "Reporter"]]
 
 
 # Kept, but for a first deployment that fails: it takes along what it made.
@@ -34,8 +37,36 @@ OUTLIVES = ("RetainExceptOnCreate", "Retain")
 
 
 def partition_of(function):
-    """The function's part of the ledger."""
-    return {"Fn::Sub": f"${{AWS::AccountId}}#${{AWS::Region}}#{function}"}
+    """The function's part of the ledger: of this account and Region, or of every one that can be a target."""
+    here = {"Fn::Sub": f"${{AWS::AccountId}}#${{AWS::Region}}#{function}"}
+    return {"Fn::If": ["HasTargets", f"*#*#{function}", here]}
+
+
+def in_partitions(*partitions):
+    return {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [*partitions]}}
+
+
+def may_log(logical_id):
+    return {
+        "Effect": "Allow",
+        "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+        "Resource": arn_of(f"{logical_id}Logs"),
+    }
+
+
+def named(parameter):
+    """What a parameter names, with commas between."""
+    return {"Fn::Split": [",", {"Ref": parameter}]}
+
+
+KEEPS_FAILED_RUN = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn_of("FailedRunQueue")}
+ENCRYPTS_ALERT = {
+    "Effect": "Allow",
+    "Action": ["kms:GenerateDataKey*", "kms:Decrypt"],
+    "Resource": ALERT_KEY,
+    "Condition": {"StringEquals": {"kms:ViaService": through("sns")}},
+}
+LEDGER = ["dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query"]
 
 
 # ---- Permissions -----------------------------------------------------------------------------------------------------
@@ -46,6 +77,8 @@ LISTING = {"DescribeCustomKeyStores", "ListAliases", "ListKeys"}
 # What the prober does to keys that opted in, and no other function to any key.
 CRYPTING, SIGNING = {"Decrypt", "Encrypt"}, {"GenerateMac", "Sign", "Verify", "VerifyMac"}
 KEYS_HERE = {"Fn::Sub": "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/*"}
+# Another Region of this account is a target like any other, and needs no role of its own.
+KEYS_READ = {"Fn::If": ["HasTargets", {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${AWS::AccountId}:key/*"}, KEYS_HERE]}
 REPLICAS_ANYWHERE = {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${AWS::AccountId}:key/mrk-*"}
 
 
@@ -53,7 +86,10 @@ REPLICAS_ANYWHERE = {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${AWS::AccountId}:k
 def test_the_functions_role_allows_exactly_its_calls(resources, function, logical_id):
     # The Rust tests hold this file against what the binaries really call.
     calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[function]
-    assert calls.keys() - {"cloudwatch"} == {"dynamodb", "kms", "sns"}
+    assert calls.keys() - {"cloudwatch"} == {"dynamodb", "kms", "sns", "sts"}
+    # Nobody needs a permission to hear who he is.
+    assert calls["sts"] == ["AssumeRole", "GetCallerIdentity"]
+    assert [f"dynamodb:{call}" for call in calls["dynamodb"]] == LEDGER
     asked_of_the_topic = ["sns:GetTopicAttributes", "sns:Publish"]
     assert [f"sns:{call}" for call in calls["sns"]] == asked_of_the_topic
     requests = set(calls["kms"])
@@ -67,7 +103,7 @@ def test_the_functions_role_allows_exactly_its_calls(resources, function, logica
         {
             "Effect": "Allow",
             "Action": sorted(f"kms:{call}" for call in requests - LISTING - CRYPTING - SIGNING),
-            "Resource": [KEYS_HERE, REPLICAS_ANYWHERE] if prober else KEYS_HERE,
+            "Resource": [KEYS_READ, REPLICAS_ANYWHERE] if prober else KEYS_READ,
         },
         *(use_of_keys() if prober else []),
         *[
@@ -78,23 +114,26 @@ def test_the_functions_role_allows_exactly_its_calls(resources, function, logica
         ],
         {
             "Effect": "Allow",
-            "Action": [f"dynamodb:{call}" for call in calls["dynamodb"]],
+            "Action": LEDGER,
             "Resource": arn_of("FindingsTable"),
-            "Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [partition_of(function)]}},
+            "Condition": in_partitions(partition_of(function)),
+        },
+        {
+            "Effect": "Allow",
+            "Action": "dynamodb:PutItem",
+            "Resource": arn_of("FindingsTable"),
+            "Condition": in_partitions("run#*"),
+        },
+        {
+            "Effect": "Allow",
+            "Action": "sts:AssumeRole",
+            "Resource": {"Fn::Sub": "arn:${AWS::Partition}:iam::*:role/${MemberRoleName}"},
+            "If": "HasTargets",
         },
         {"Effect": "Allow", "Action": asked_of_the_topic, "Resource": ALERT_TOPIC},
-        {
-            "Effect": "Allow",
-            "Action": ["kms:GenerateDataKey*", "kms:Decrypt"],
-            "Resource": ALERT_KEY,
-            "Condition": {"StringEquals": {"kms:ViaService": through("sns")}},
-        },
-        {
-            "Effect": "Allow",
-            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-            "Resource": arn_of(f"{logical_id}Logs"),
-        },
-        {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn_of("FailedRunQueue")},
+        ENCRYPTS_ALERT,
+        may_log(logical_id),
+        KEEPS_FAILED_RUN,
         *[
             {
                 "Effect": "Allow",
@@ -107,6 +146,78 @@ def test_the_functions_role_allows_exactly_its_calls(resources, function, logica
     (trust,) = properties(resources, f"{logical_id}Role")["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}
     assert properties(resources, logical_id)["Role"] == arn_of(f"{logical_id}Role")
+
+
+def test_the_planner_finds_targets_and_writes_them_down(resources):
+    calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[PLANNER]
+    asked = [f"account:{call}" for call in calls["account"]]
+    asked += [f"organizations:{call}" for call in calls["organizations"]]
+    assert "kms" not in calls and calls["s3"] == ["PutObject"]
+    assert statements(resources, "TargetPlannerRole") == [
+        # These know no narrower resource.
+        {"Effect": "Allow", "Action": asked, "Resource": "*", "If": "HasTargets"},
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": {"Fn::Sub": "${PlanBucket.Arn}/plans/*"}},
+        may_log("TargetPlanner"),
+        KEEPS_FAILED_RUN,
+    ]
+
+
+def test_the_reporter_alone_reads_what_waits_and_every_part_of_the_ledger(resources):
+    calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[REPORTER]
+    assert "kms" not in calls and [f"dynamodb:{call}" for call in calls["dynamodb"]] == LEDGER
+    index = {"Fn::Sub": "${FindingsTable.Arn}/index/waits"}
+    assert statements(resources, "ReporterRole") == [
+        {"Effect": "Allow", "Action": "dynamodb:Query", "Resource": index},
+        {"Effect": "Allow", "Action": LEDGER, "Resource": arn_of("FindingsTable")},
+        {"Effect": "Allow", "Action": ["sns:GetTopicAttributes", "sns:Publish"], "Resource": ALERT_TOPIC},
+        {"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "OperationsTopic"}},
+        ENCRYPTS_ALERT,
+        {"Effect": "Allow", "Action": "sns:Publish", "Resource": named("RouteTopicArns"), "If": "HasRoutes"},
+        {
+            "Effect": "Allow",
+            "Action": ["kms:GenerateDataKey*", "kms:Decrypt"],
+            "Resource": named("RouteKeyArns"),
+            # Wherever the topic is.
+            "Condition": {"StringLike": {"kms:ViaService": ["sns.*.amazonaws.com", "sns.*.amazonaws.com.cn"]}},
+            "If": "HasRouteKeys",
+        },
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": {"Fn::Sub": "${PlanBucket.Arn}/reports/*"}},
+        may_log("Reporter"),
+        KEEPS_FAILED_RUN,
+    ]
+    readers = [role for role in of_type(resources, "AWS::IAM::Role") if "/index/" in json.dumps(resources[role])]
+    assert readers == ["ReporterRole"]
+
+
+EXECUTIONS = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}"
+DAILY_CHECK = {"Fn::Sub": f"{EXECUTIONS}:stateMachine:${{AWS::StackName}}-daily-check"}
+
+
+def test_the_daily_checks_role_allows_exactly_this(resources):
+    assert properties(resources, "DailyCheck")["StateMachineName"] == {"Fn::Sub": "${AWS::StackName}-daily-check"}
+    assert statements(resources, "DailyCheckRole") == [
+        {
+            "Effect": "Allow",
+            "Action": "lambda:InvokeFunction",
+            "Resource": [arn_of(each) for each in ["TargetPlanner", *FUNCTIONS.values(), "Reporter"]],
+        },
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": {"Fn::Sub": "${PlanBucket.Arn}/*"}},
+        {"Effect": "Allow", "Action": "states:StartExecution", "Resource": DAILY_CHECK},
+        {
+            "Effect": "Allow",
+            "Action": ["states:DescribeExecution", "states:RedriveExecution", "states:StopExecution"],
+            "Resource": {"Fn::Sub": f"{EXECUTIONS}:execution:${{AWS::StackName}}-daily-check/Targets:*"},
+        },
+        {
+            "Effect": "Allow",
+            "Action": "dynamodb:PutItem",
+            "Resource": arn_of("FindingsTable"),
+            "Condition": in_partitions("run#*"),
+        },
+    ]
+    (trust,) = properties(resources, "DailyCheckRole")["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "states.amazonaws.com"}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
 
 
 def use_of_keys():
@@ -152,13 +263,17 @@ def test_a_role_decrypts_with_keys_that_are_not_named_on_request_alone(resources
     for role in of_type(resources, "AWS::IAM::Role"):
         for statement in statements(resources, role):
             if "kms:Decrypt" in statement["Action"] and statement["Resource"] != ALERT_KEY:
-                assert statement["If"] in ("ProbesByTag", "HasProbeKeys")
+                assert statement["If"] in ("ProbesByTag", "HasProbeKeys", "HasRouteKeys")
 
 
 def test_traces_are_permitted_on_request_alone(resources, source):
     (name,) = of_type(resources, "AWS::IAM::Policy")
     assert resources[name]["Condition"] == "Traces"
-    assert properties(resources, name)["Roles"] == [{"Ref": f"{logical_id}Role"} for logical_id in FUNCTIONS.values()]
+    traced = [*FUNCTIONS.values(), "TargetPlanner", "Reporter", "DailyCheck"]
+    assert properties(resources, name)["Roles"] == [{"Ref": f"{logical_id}Role"} for logical_id in traced]
+    assert properties(resources, "DailyCheck")["TracingConfiguration"] == {
+        "Enabled": {"Fn::If": ["Traces", True, False]}
+    }
     (statement,) = properties(resources, name)["PolicyDocument"]["Statement"]
     assert statement["Action"] == ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
     for logical_id in EVERY_FUNCTION:
@@ -173,9 +288,8 @@ def test_keys_are_named_for_the_probe_on_request_alone(source):
 
 
 def test_the_schedules_role_allows_exactly_this(resources):
-    functions = [arn_of(logical_id) for logical_id in FUNCTIONS.values()]
     assert statements(resources, "ScheduleRole") == [
-        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": functions},
+        {"Effect": "Allow", "Action": "states:StartExecution", "Resource": DAILY_CHECK},
         {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn_of("ScheduleDeadLetterQueue")},
     ]
     (trust,) = properties(resources, "ScheduleRole")["AssumeRolePolicyDocument"]["Statement"]
@@ -185,17 +299,18 @@ def test_the_schedules_role_allows_exactly_this(resources):
 def test_no_function_and_no_schedule_may_change_a_key(resources):
     calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8")).values()
     reads = ("Describe", "Get", "List")
-    harmless = {f"kms:{call}" for each in calls for call in each["kms"] if call.startswith(reads)}
+    harmless = {f"kms:{call}" for each in calls for call in each.get("kms", []) if call.startswith(reads)}
     use = {f"kms:{call}" for call in CRYPTING | SIGNING}
     on_the_topics_key = {"kms:GenerateDataKey*", "kms:Decrypt"}
-    monitor = {f"{each}Role" for each in FUNCTIONS.values()} | {"ScheduleRole"}
+    monitor = {f"{each}Role" for each in [*DAILY.values(), "Schedule", "DailyCheck"]}
     assert set(of_type(resources, "AWS::IAM::Role")) == monitor
     assert "AWS::IAM::ManagedPolicy" not in {each["Type"] for each in resources.values()}
     for role in monitor:
         for statement in statements(resources, role):
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             kms = {action for action in actions if action.startswith(("kms:", "*"))}
-            allowed = on_the_topics_key if statement["Resource"] == ALERT_KEY else harmless
+            is_of_topics = statement["Resource"] in (ALERT_KEY, named("RouteKeyArns"))
+            allowed = on_the_topics_key if is_of_topics else harmless
             assert kms <= (allowed | use if role == "HealthProberRole" else allowed)
 
 
@@ -229,7 +344,7 @@ def test_the_monitor_alone_publishes_to_the_alert_topic_over_tls(resources):
     assert (account["Effect"], account["Principal"]) == ("Allow", OWNER)
     assert {"sns:GetTopicAttributes", "sns:Subscribe", "sns:SetTopicAttributes"} <= set(account["Action"])
     assert (monitor["Effect"], monitor["Principal"], monitor["Action"]) == ("Deny", "*", "sns:Publish")
-    assert monitor["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": ROLES}}
+    assert monitor["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": TELLERS}}
     assert (subscribers["Effect"], subscribers["Principal"], subscribers["Action"]) == ("Deny", "*", "sns:Subscribe")
     assert subscribers["Condition"] == SUBSCRIBERS
     assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "sns:Publish")
@@ -281,6 +396,18 @@ def test_the_ledgers_items_are_found_by_function_and_end_by_their_own_date(resou
     assert made["AttributeDefinitions"] == [
         {"AttributeName": "pk", "AttributeType": "S"},
         {"AttributeName": "sk", "AttributeType": "S"},
+        {"AttributeName": "waits", "AttributeType": "S"},
+    ]
+    # By it the reporter finds the parts in which something waits; only those records have the attribute.
+    assert made["GlobalSecondaryIndexes"] == [
+        {
+            "IndexName": "waits",
+            "KeySchema": [
+                {"AttributeName": "waits", "KeyType": "HASH"},
+                {"AttributeName": "pk", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        }
     ]
     assert made["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert made["BillingMode"] == "PAY_PER_REQUEST" and "ProvisionedThroughput" not in made
@@ -291,9 +418,26 @@ def test_the_ledgers_items_are_found_by_function_and_end_by_their_own_date(resou
 # ---- Schedule and failures -------------------------------------------------------------------------------------------
 
 
-@every_function
-def test_the_schedule_has_its_time_zone_window_retries_and_dead_letter_queue(resources, function, logical_id):
-    schedule = properties(resources, f"{logical_id}Daily")
+def test_the_plans_are_encrypted_private_and_forgotten(resources):
+    (name,) = of_type(resources, "AWS::S3::Bucket")
+    assert name == "PlanBucket"
+    # A bucket that holds something cannot be deleted, and the stack's deletion would fail.
+    assert (resources[name]["DeletionPolicy"], resources[name]["UpdateReplacePolicy"]) == OUTLIVES
+    made = resources[name]["Properties"]
+    assert "BucketName" not in made
+    (encryption,) = made["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption == {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    assert set(made["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(made["PublicAccessBlockConfiguration"]) == 4
+    (rule,) = made["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 30) and "Prefix" not in rule
+    (tls,) = properties(resources, "PlanBucketPolicy")["PolicyDocument"]["Statement"]
+    assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "s3:*")
+    assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_schedule_has_its_time_zone_window_retries_and_dead_letter_queue(resources):
+    (schedule,) = [each["Properties"] for each in of_type(resources, "AWS::Scheduler::Schedule").values()]
     assert "Name" not in schedule  # CloudFormation makes one of the stack's
     assert schedule["ScheduleExpression"] == {"Ref": "ScheduleExpression"}
     assert schedule["ScheduleExpressionTimezone"] == {"Ref": "ScheduleTimezone"}
@@ -304,7 +448,7 @@ def test_the_schedule_has_its_time_zone_window_retries_and_dead_letter_queue(res
         },
     }
     assert schedule["Target"] == {
-        "Arn": arn_of(logical_id),
+        "Arn": {"Ref": "DailyCheck"},
         "RoleArn": arn_of("ScheduleRole"),
         "DeadLetterConfig": {"Arn": arn_of("ScheduleDeadLetterQueue")},
         "RetryPolicy": {"MaximumEventAgeInSeconds": 21600, "MaximumRetryAttempts": 30},
@@ -319,8 +463,8 @@ def test_no_schedule_fires_at_once_and_all_can_be_stopped(source):
     assert (state["Default"], state["AllowedValues"]) == ("ENABLED", ["ENABLED", "DISABLED"])
 
 
-@every_function
-def test_a_run_that_fails_is_tried_twice_more_and_kept(resources, function, logical_id):
+@every_daily_function
+def test_an_asynchronous_run_that_fails_is_tried_twice_more_and_kept(resources, function, logical_id):
     config = properties(resources, f"{logical_id}EventInvokeConfig")
     assert config["MaximumRetryAttempts"] == 2
     assert config["DestinationConfig"] == {"OnFailure": {"Destination": arn_of("FailedRunQueue")}}
@@ -363,7 +507,7 @@ def test_only_queues_of_key_events_end_in_the_queue_for_them(resources):
 # ---- Function --------------------------------------------------------------------------------------------------------
 
 
-@every_function
+@every_daily_function
 def test_the_function_runs_its_binary_and_logs_json_to_a_group_that_forgets(resources, source, function, logical_id):
     made = properties(resources, logical_id)
     assert (made["Runtime"], made["Handler"]) == ("provided.al2023", "bootstrap")
@@ -408,15 +552,40 @@ def test_concurrency_is_not_reserved_unless_asked_for(resources, source, logical
 SETTINGS = json.loads((ROOT / "tests/settings.json").read_text(encoding="utf-8"))
 
 
+# What the template makes, and what no check has a use for.
+MADE = {
+    "SNS_TOPIC_ARN": ALERT_TOPIC,
+    "FINDINGS_TABLE": {"Ref": "FindingsTable"},
+    "METRICS_NAMESPACE": {"Fn::Sub": "KmsCompliance/${AWS::StackName}"},
+    "MEMBER_ROLE_NAME": {"Fn::If": ["HasTargets", {"Ref": "MemberRoleName"}, ""]},
+    "PLAN_BUCKET": {"Ref": "PlanBucket"},
+    "OPERATIONS_TOPIC_ARN": {"Ref": "OperationsTopic"},
+}
+OF_THE_PLANNER = {"TARGETS", "TARGET_REGIONS", "EXCLUDED_ACCOUNTS", "EXCLUDED_REGIONS", "ROUTED_UNITS", "PLAN_BUCKET"}
+OF_THE_REPORTER = {"OPERATIONS_TOPIC_ARN", "ROUTES", "PLAN_BUCKET"}
+# Of the planner and the reporter, which have none of these, they are empty: there would be no room.
+LONG = {"MONITORED_KEYS", "EXCLUDED_KEYS", "PROBE_KEYS"}
+
+
 @pytest.mark.parametrize("logical_id", EVERY_FUNCTION)
 def test_every_setting_is_a_parameter_with_its_default(resources, source, logical_id):
-    variables = dict(properties(resources, logical_id)["Environment"]["Variables"])
-    assert variables.pop("SNS_TOPIC_ARN") == ALERT_TOPIC
-    assert variables.pop("FINDINGS_TABLE") == {"Ref": "FindingsTable"}
-    assert variables.pop("METRICS_NAMESPACE") == {"Fn::Sub": "KmsCompliance/${AWS::StackName}"}
-    defaults = {name: str(source["Parameters"][value["Ref"]]["Default"]) for name, value in variables.items()}
-    made = {"SNS_TOPIC_ARN", "FINDINGS_TABLE", "METRICS_NAMESPACE", "KMS_QUOTA_CALLERS"}
-    assert defaults == {name: SETTINGS[name] for name in SETTINGS.keys() - made}
+    variables = properties(resources, logical_id)["Environment"]["Variables"]
+    own = {"TargetPlanner": OF_THE_PLANNER, "Reporter": OF_THE_REPORTER}.get(logical_id, set())
+    everybodys = SETTINGS.keys() - OF_THE_PLANNER - OF_THE_REPORTER - {"KMS_QUOTA_CALLERS"}
+    assert variables.keys() == everybodys | own
+    for name, value in variables.items():
+        if name in MADE:
+            assert value == MADE[name], name
+        elif own and name in LONG:
+            assert value == "", name
+        else:
+            assert str(source["Parameters"][value["Ref"]]["Default"]) == SETTINGS[name], name
+
+
+def test_the_checks_take_a_role_only_where_there_are_other_targets(source):
+    nothing = [{"Fn::Not": [{"Fn::Equals": [{"Ref": each}, ""]}]} for each in ("Targets", "TargetRegions")]
+    assert source["Conditions"]["HasTargets"] == {"Fn::Or": nothing}
+    assert source["Parameters"]["Targets"]["Default"] == source["Parameters"]["TargetRegions"]["Default"] == ""
 
 
 # Lambda's limit for all variables of a function, names and values.
@@ -436,15 +605,20 @@ def longest(parameter):
 @pytest.mark.parametrize("logical_id", EVERY_FUNCTION)
 def test_the_longest_settings_fit_into_the_environment(resources, source, logical_id):
     share = source["Parameters"]["KmsQuotaShare"] | {"MaxLength": 10}
+    topic = len("arn:aws-us-gov:sns:us-gov-west-1:123456789012:") + 256
     made = {
-        "SNS_TOPIC_ARN": len("arn:aws-us-gov:sns:us-gov-west-1:123456789012:") + 256,
+        "SNS_TOPIC_ARN": topic,
+        "OPERATIONS_TOPIC_ARN": topic,
         "FINDINGS_TABLE": len(f"{LONGEST_STACK_NAME}-FindingsTable-1234567890123"),
         "METRICS_NAMESPACE": len(f"KmsCompliance/{LONGEST_STACK_NAME}"),
+        "MEMBER_ROLE_NAME": longest(source["Parameters"]["MemberRoleName"]),
+        "PLAN_BUCKET": 63,
         "KMS_QUOTA_SHARE": longest(share),
     }
     total = 0
     for name, value in properties(resources, logical_id)["Environment"]["Variables"].items():
-        total += len(name) + (made[name] if name in made else longest(source["Parameters"][value["Ref"]]))
+        size = made[name] if name in made else longest(source["Parameters"][value["Ref"]]) if value else 0
+        total += len(name) + size
     assert 3000 < total <= MAX_ENVIRONMENT
 
 
@@ -507,6 +681,45 @@ KEY_ARN = f"arn:aws:kms:us-east-1:123456789012:key/{KEY_ID}"
             ["", "arn:aws:iam::123456789012:policy/boundary", "arn:aws-cn:iam::aws:policy/PowerUserAccess"],
             ["boundary", "arn:aws:iam::123456789012:role/boundary"],
         ),
+        (
+            "Targets",
+            ["", "organization", "111111111111", "ou-ab12-34cd56ef, 111111111111", "ou-ab12-34cd56ef,organization"],
+            ["all", "1111", "ou-ab12", "111111111111,", "arn:aws:iam::111111111111:root", "o-a1b2c3d4e5"],
+        ),
+        (
+            "TargetRegions",
+            ["", "enabled", "eu-west-1", "eu-west-1, us-gov-east-1"],
+            ["all", "eu-west-1,enabled", "eu-west-1,", "*"],
+        ),
+        (
+            "MemberRoleName",
+            ["kms-compliance/read"],
+            ["", "read", "kms-compliance/*", "other/read", "kms-compliance/a/b"],
+        ),
+        ("MemberExternalId", ["", "a-secret"], ["x", "two words"]),
+        (
+            "Routes",
+            [
+                "",
+                "111111111111=arn:aws:sns:eu-west-1:222222222222:team",
+                "ou-ab12-34cd56ef=arn:aws:sns:eu-west-1:222222222222:a,111111111111=arn:aws-cn:sns:cn-north-1:222222222222:b",
+            ],
+            [
+                "team",
+                "111111111111=team",
+                "x=arn:aws:sns:eu-west-1:222222222222:team",
+                "111111111111=arn:aws:sns:eu:1:a,",
+            ],
+        ),
+        (
+            "RouteTopicArns",
+            ["", "arn:aws:sns:eu-west-1:222222222222:a,arn:aws:sns:eu-west-1:222222222222:b"],
+            ["arn:aws:sns:eu-west-1:222222222222:*", "arn:aws:sns:eu-west-1:222222222222:a, b", "a"],
+        ),
+        ("RouteKeyArns", ["", KEY_ARN], [KEY_ID, KEY_ARN.replace(KEY_ID, "*")]),
+        ("RoutedUnits", ["", "ou-ab12-34cd56ef"], ["ou-ab12", "r-ab12", "ou-ab12-34cd56ef,"]),
+        ("ExcludedAccounts", ["", "111111111111, 222222222222"], ["1", "111111111111,"]),
+        ("ExcludedRegions", ["", "eu-west-1,eu-west-2"], ["*", "eu"]),
         ("Environment", ["dev", "prod-1"], ["", "-prod", "a b", "Prod"]),
     ],
 )
@@ -532,6 +745,7 @@ def test_text_parameters_take_what_they_should(source, parameter, taken, refused
         ("MinCoveragePercent", 0, 100),
         ("MaxHoursBetweenRuns", 1, 168),
         ("ReservedConcurrency", -1, 1000),
+        ("MaxConcurrency", 1, 1000),
         ("UnusedAfterDays", 1, 3650),
         ("MaxDecryptRatio", 1, 1_000_000),
     ],
@@ -571,6 +785,7 @@ def test_tags_are_the_stacks(source, application):
 
 
 NAMES = {"AlarmName", "AliasName", "DashboardName", "FilterName", "FunctionName", "LogGroupName", "Name", "QueueName"}
+NAMES |= {"StateMachineName"}
 # How long AWS lets a name be.
 LONGEST_NAMES = {
     "AWS::CloudWatch::Alarm": 255,
@@ -578,6 +793,7 @@ LONGEST_NAMES = {
     "AWS::KMS::Alias": 256,
     "AWS::Logs::MetricFilter": 512,
     "AWS::SQS::Queue": 80,
+    "AWS::StepFunctions::StateMachine": 80,
 }
 
 

@@ -14,7 +14,8 @@ FUNCTIONS = functions(read_template())
 LISTENERS = listeners(read_template())
 # What each alarm with math watches. Of a function's own metrics, those of daily runs have the dimension Function alone.
 OWN = {"Fn::Sub": "KmsCompliance/${AWS::StackName}"}
-EVERY = [*FUNCTIONS.values(), *LISTENERS.values()]
+# Those whose errors and nothing else tells of; a check of the daily check that fails, fails that.
+BY_THEMSELVES = ["TargetPlanner", "Reporter", *LISTENERS.values()]
 QUEUES = ("ScheduleDeadLetterQueue", "FailedRunQueue", "KeyEventDeadLetterQueue")
 EVENT_QUEUES = [f"{FUNCTIONS[each]}EventQueue" for each in LISTENERS]
 OF_ACCESS = ["AccessCheckerApiCallRule", "AccessCheckerGrantRule"]
@@ -25,7 +26,6 @@ RULES = [
     for rule in ("ApiCallRule", "KeyEventRule")
 ]
 RULES += [*OF_ACCESS, "HealthProberKeyStores"]
-every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
 
 
 def of_lambda(name, logical_ids):
@@ -36,8 +36,8 @@ def of_queues(name, queues, statistic):
     return [("AWS/SQS", name, {"QueueName": {"Fn::GetAtt": [each, "QueueName"]}}, statistic) for each in queues]
 
 
-def of_runs(name, statistic):
-    return [(OWN, name, {"Function": function}, statistic) for function in FUNCTIONS]
+def of_executions(names):
+    return [("AWS/States", name, {"StateMachineArn": {"Ref": "DailyCheck"}}, "Sum") for name in names]
 
 
 YOURS = {"Fn::Select": [5, {"Fn::Split": [":", {"Ref": "ExistingAlertTopicArn"}]}]}
@@ -47,8 +47,8 @@ TOPICS = [
     {"Fn::GetAtt": ["OperationsTopic", "TopicName"]},
 ]
 WATCHED = {
-    "FunctionErrors": of_lambda("Errors", EVERY),
-    "FunctionDelays": of_lambda("Throttles", EVERY),
+    "DailyCheckFailures": of_executions(["ExecutionsFailed", "ExecutionsAborted", "ExecutionsTimedOut"]),
+    "FunctionErrors": of_lambda("Errors", BY_THEMSELVES),
     "KeyEventDelays": of_queues("ApproximateAgeOfOldestMessage", EVENT_QUEUES, "Maximum"),
     "LostRuns": [
         *of_lambda("AsyncEventsDropped", FUNCTIONS.values()),
@@ -62,21 +62,36 @@ WATCHED = {
         *of_queues("NumberOfMessagesSent", QUEUES, "Sum"),
         *of_queues("ApproximateNumberOfMessagesVisible", QUEUES[2:], "Maximum"),
     ],
-    "Coverage": of_runs("CoveragePercent", "Minimum"),
-    "AlertsHeldBack": of_runs("AlertsHeldBack", "Maximum"),
 }
+# What the reporter says once a daily check: metric and statistic.
+OF_THE_REPORTER = {
+    "Coverage": ("CoveragePercent", "Minimum"),
+    "AlertsHeldBack": ("AlertsHeldBack", "Maximum"),
+    "DailyCheckSilence": ("TargetsPlanned", "SampleCount"),
+}
+
+
+def code_of_metrics():
+    (path,) = ROOT.glob("shared/**/metrics.rs")
+    return path.read_text(encoding="utf-8").split("mod tests")[0]
+
+
+def metrics_named(code):
+    return set(re.findall(r'\("(\w+)", "(?:Count|Percent|Milliseconds)"', code))
 
 
 def emitted():
     """The metrics of a run and those of a control, as the functions' code names them."""
-    (path,) = ROOT.glob("shared/**/metrics.rs")
-    code = path.read_text(encoding="utf-8")
-    run, controls = (
-        set(re.findall(r'\("(\w+)", "(?:Count|Percent|Milliseconds)"', part))
-        for part in code.split("let of_controls")[:2]
-    )
+    run, controls = map(metrics_named, code_of_metrics().split("fn daily_check_line")[0].split("let of_controls"))
     assert "KeysListed" in run and "NonCompliant" in controls
     return run, controls
+
+
+def emitted_by_the_reporter():
+    """The metrics of a daily check, as the reporter's code names them."""
+    names = metrics_named(code_of_metrics().split("fn daily_check_line")[1])
+    assert {"CoveragePercent", "TargetsReached"} <= names
+    return names
 
 
 # ---- The operations topic --------------------------------------------------------------------------------------------
@@ -86,7 +101,7 @@ def test_the_operations_topic_does_not_depend_on_a_key(resources):
     assert "KmsMasterKeyId" not in properties(resources, "OperationsTopic")
 
 
-def test_alarms_alone_publish_to_the_topics_of_alarms_over_tls(resources):
+def test_alarms_and_the_reporter_alone_publish_to_the_topics_of_alarms_over_tls(resources):
     policy = properties(resources, "OperationsTopicPolicy")
     assert policy["Topics"] == [{"Ref": "OperationsTopic"}, {"Ref": "SecurityAlarmTopic"}]
     account, alarms, others, subscribers, tls = policy["PolicyDocument"]["Statement"]
@@ -95,7 +110,10 @@ def test_alarms_alone_publish_to_the_topics_of_alarms_over_tls(resources):
     assert (alarms["Effect"], alarms["Principal"]) == ("Allow", {"Service": "cloudwatch.amazonaws.com"})
     assert (alarms["Action"], alarms["Condition"]) == ("sns:Publish", ALARMS_ONLY)
     assert (others["Effect"], others["Principal"], others["Action"]) == ("Deny", "*", "sns:Publish")
-    assert others["Condition"] == {"ArnNotLike": {"aws:SourceArn": ALARMS}}
+    assert others["Condition"] == {
+        "ArnNotLike": {"aws:SourceArn": ALARMS},
+        "ArnNotEquals": {"aws:PrincipalArn": {"Fn::GetAtt": ["ReporterRole", "Arn"]}},
+    }
     assert (subscribers["Effect"], subscribers["Principal"], subscribers["Action"]) == ("Deny", "*", "sns:Subscribe")
     assert subscribers["Condition"] == {"StringNotEquals": {"aws:PrincipalAccount": ACCOUNT}}
     assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "sns:Publish")
@@ -127,11 +145,10 @@ def metrics(alarm):
 
 
 def test_there_are_as_few_alarms_as_tell_it(resources):
-    """Seventeen there were once, which watched less."""
+    """Seventeen there were once, then fourteen, which watched less."""
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
-    silence = {f"{logical_id}Silence" for logical_id in FUNCTIONS.values()}
-    assert alarms.keys() == WATCHED.keys() | silence | {"DeniedKmsRequestsAlarm"}
-    assert len(WATCHED.keys() | silence) == 14
+    assert alarms.keys() == WATCHED.keys() | OF_THE_REPORTER.keys() | {"DeniedKmsRequestsAlarm"}
+    assert len(WATCHED.keys() | OF_THE_REPORTER.keys()) == 10
     for name, alarm in alarms.items():
         topic = "SecurityAlarmTopic" if name == "DeniedKmsRequestsAlarm" else "OperationsTopic"
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": topic}], name
@@ -160,7 +177,18 @@ def with_failure(alarm, failing, values):
     return {each: values if each == failing else NOTHING for each in metrics(alarm)}
 
 
-@pytest.mark.parametrize("name", ["FunctionErrors", "FunctionDelays", "LostRuns", "LostMessages", "FailureQueues"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DailyCheckFailures",
+        "FunctionErrors",
+        "KeyEventDelays",
+        "LostRuns",
+        "LostMessages",
+        "LostKeyEvents",
+        "FailureQueues",
+    ],
+)
 def test_every_failure_alarms_alone_and_what_is_well_does_not(resources, name):
     alarm = properties(resources, name)
     assert state(alarm, with_failure(alarm, None, None)) == "OK"
@@ -193,42 +221,40 @@ def test_what_lies_in_a_queue_does_not_hide_what_arrives(resources):
     assert alarm["OKActions"] == [{"Ref": "OperationsTopic"}]
 
 
+@pytest.mark.parametrize(("name", "watched"), OF_THE_REPORTER.items(), ids=OF_THE_REPORTER)
+def test_what_the_reporter_says_is_watched_without_math(resources, name, watched):
+    alarm = properties(resources, name)
+    assert "Condition" not in resources[name] and "Metrics" not in alarm
+    assert metric(alarm) == (OWN, watched[0], {"Function": "reporter"})
+    assert (alarm["Statistic"], alarm["Period"]) == (watched[1], 3600)
+
+
 @pytest.mark.parametrize(
     ("last", "told"),
     [
-        ((100, 100, 100, 100, 100), "OK"),
-        ((100, 99, 100, 100, 100), "OK"),
-        ((100, 98.9, 100, 100, 100), "ALARM"),
-        ((100, 100, 100, 100, 0), "ALARM"),
-        ((None, None, None, None, 50), "ALARM"),
-        # Between two runs it stays as it was.
-        ((None, None, None, None, None), None),
+        (100, "OK"),
+        (99, "OK"),
+        (98.9, "ALARM"),
+        (0, "ALARM"),
+        # Between two daily checks it stays as it was.
+        (None, None),
     ],
 )
-def test_a_run_that_could_not_judge_every_key_alarms(resources, source, last, told):
+def test_a_daily_check_that_could_not_judge_every_key_alarms(resources, source, last, told):
     alarm, least = properties(resources, "Coverage"), source["Parameters"]["MinCoveragePercent"]
     assert alarm["Threshold"] == {"Ref": "MinCoveragePercent"}
     assert (least["Default"], least["MinValue"], least["MaxValue"]) == (99, 0, 100)
-    series = {each: [None, value] for each, value in zip(metrics(alarm), last, strict=True)}
-    assert state(alarm, series, threshold=least["Default"]) == told
+    assert state(alarm, {"coverage": [None, last]}, threshold=least["Default"]) == told
 
 
 def test_alerts_that_nobody_would_hear_alarm(resources):
     alarm = properties(resources, "AlertsHeldBack")
-    for held_back in metrics(alarm):
-        assert state(alarm, {each: [0, 3 if each == held_back else 0] for each in metrics(alarm)}) == "ALARM"
-    assert state(alarm, {each: [3, 0] for each in metrics(alarm)}) == "OK"
-    assert state(alarm, {each: [3, None] for each in metrics(alarm)}) is None
+    assert [state(alarm, {"held": [0, last]}) for last in (3, 0)] == ["ALARM", "OK"]
+    assert state(alarm, {"held": [3, None]}) is None
 
 
-@every_function
-def test_no_run_for_26_hours_is_told_and_nothing_before_the_first(resources, source, function, logical_id):
-    declared = resources[f"{logical_id}Silence"]
-    assert "Condition" not in declared
-    alarm = declared["Properties"]
-    # What a daily run leaves at its end, and no run on key events.
-    assert metric(alarm) == (OWN, "KeysListed", {"Function": function})
-    assert (alarm["Statistic"], alarm["Period"]) == ("SampleCount", 3600)
+def test_no_daily_check_for_26_hours_is_told_and_nothing_before_the_first(resources, source):
+    alarm = properties(resources, "DailyCheckSilence")
     assert alarm["EvaluationPeriods"] == {"Ref": "MaxHoursBetweenRuns"}
     hours = source["Parameters"]["MaxHoursBetweenRuns"]
     # With periods of an hour CloudWatch looks back seven days at most.
@@ -236,8 +262,8 @@ def test_no_run_for_26_hours_is_told_and_nothing_before_the_first(resources, sou
     # An alarm begins as INSUFFICIENT_DATA and tells what it becomes.
     assert alarm["InsufficientDataActions"] == [{"Ref": "OperationsTopic"}]
 
-    def after(*runs):
-        return state(alarm, {"runs": [*[None] * 40, *runs]}, evaluation_periods=hours["Default"])
+    def after(*checks):
+        return state(alarm, {"checks": [*[None] * 40, *checks]}, evaluation_periods=hours["Default"])
 
     assert after(None) == "INSUFFICIENT_DATA"
     assert after(1) == after(1, *[None] * 25) == "OK"
@@ -245,13 +271,8 @@ def test_no_run_for_26_hours_is_told_and_nothing_before_the_first(resources, sou
     assert after(1, *[None] * 26) == "INSUFFICIENT_DATA"
 
 
-def test_alarms_watch_metrics_that_are_emitted(resources):
-    run, _ = emitted()
-    own = [each for name in ("Coverage", "AlertsHeldBack") for each in metrics(properties(resources, name)).values()]
-    own += [metric(properties(resources, f"{logical_id}Silence")) for logical_id in FUNCTIONS.values()]
-    assert len(own) == 3 * len(FUNCTIONS)
-    for _, name, dimensions, *_ in own:
-        assert name in run and dimensions["Function"] in FUNCTIONS and len(dimensions) == 1
+def test_alarms_watch_metrics_that_are_emitted():
+    assert {name for name, _ in OF_THE_REPORTER.values()} <= emitted_by_the_reporter()
 
 
 # ---- Unauthorized use ------------------------------------------------------------------------------------------------
@@ -368,13 +389,14 @@ def searches(body):
 def test_every_metric_on_the_dashboard_is_emitted(resources):
     run, controls = emitted()
     assert "ProbeLatency" in (ROOT / "functions/health-prober/src/lib.rs").read_text(encoding="utf-8")
-    known = {("Function", name) for name in run | {"ProbeLatency"}} | {("Function,Control", name) for name in controls}
+    known = {("Function", name) for name in run | emitted_by_the_reporter() | {"ProbeLatency"}}
+    known |= {("Function,Control", name) for name in controls}
     looked_for = set().union(*searches(dashboard(resources)).values())
     assert {each[0] for each in looked_for} == {OWN["Fn::Sub"]}
     assert {each[1:] for each in looked_for} <= known
     names = {each[2] for each in looked_for}
     assert names >= {"CoveragePercent", "NonCompliant", "InsufficientData", "RunDuration", "KmsThrottles"}
-    assert names >= {"AlertsPublished", "KeysListed"}
+    assert names >= {"AlertsPublished", "TargetsPlanned"}
 
 
 def test_a_new_function_or_control_needs_no_line_on_the_dashboard(resources):
@@ -384,18 +406,18 @@ def test_a_new_function_or_control_needs_no_line_on_the_dashboard(resources):
     assert all(each["properties"]["region"] == "${AWS::Region}" for each in json.loads(text))
 
 
-def test_the_dashboard_computes_the_age_of_each_functions_last_run(resources):
+def test_the_dashboard_computes_the_age_of_the_last_daily_check(resources):
     widget = dashboard(resources)["widgets"][0]["properties"]
-    assert widget["title"] == "Hours since the last run" and widget["period"] == 3600
+    assert widget["title"] == "Hours since the last daily check" and widget["period"] == 3600
     rows = {row[0]["id"]: row[0] for row in widget["metrics"]}
     assert [name for name, row in rows.items() if row.get("visible", True)] == ["age"]
     runs = SEARCH.fullmatch(rows["runs"]["expression"])
-    assert (runs["metric"], runs["statistic"], runs["period"]) == ("KeysListed", "SampleCount", "3600")
+    assert (runs["metric"], runs["statistic"], runs["period"]) == ("TargetsPlanned", "SampleCount", "3600")
     assert rows["hour"]["expression"] == "EPOCH(TIME_SERIES(0))"
     assert rows["age"]["expression"] == "(hour - FILL(runs * 0 + hour, REPEAT)) / 3600"
 
 
-def test_the_age_is_computed_for_each_function_by_itself(resources):
+def test_the_age_is_computed_for_each_series_by_itself(resources):
     rows = {row[0]["id"]: row[0]["expression"] for row in dashboard(resources)["widgets"][0]["properties"]["metrics"]}
     hour = Expression(rows["hour"], period=3600).over({"runs": NOTHING})
     ran_once, ran_twice, never = [*NOTHING[:5], 1, *NOTHING[:6]], [1, *NOTHING[:8], 2, None, None], NOTHING

@@ -157,11 +157,18 @@ use Quota::{Of, Own, Unpaced};
 const ACCESS: &str = "access-checker";
 const AGE: &str = "key-age-checker";
 const HEALTH: &str = "health-prober";
+const PLANNER: &str = "target-planner";
+const REPORTER: &str = "reporter";
 const ROTATION: &str = "rotation-checker";
 const USAGE: &str = "usage-anomaly-scorer";
 /// The program that scans from a terminal. It runs the checks of all functions, beside the calls of its own.
-const SCAN: &str = "kms-compliance";
+const TERMINAL: &str = "kms-compliance";
+/// Every check.
 const EVERY_FUNCTION: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, USAGE];
+/// Every check, and the scan.
+const EVERYBODY: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, TERMINAL, USAGE];
+/// Who tells: every check, and the reporter.
+const WHO_TELLS: &[&str] = &[ACCESS, AGE, HEALTH, REPORTER, ROTATION, USAGE];
 
 operations! {
     // constant                     service      operation                   quota            repeat  functions
@@ -185,19 +192,30 @@ operations! {
     GET_METRIC_DATA:                "cloudwatch" "GetMetricData",            Own(50.0),       Always, &[USAGE];
     LIST_METRICS:                   "cloudwatch" "ListMetrics",              Own(25.0),       Always, &[USAGE];
 
-    // Of its own account, by whoever is allowed to.
-    LIST_REGIONS:                   "account"    "ListRegions",              Unpaced,         Always, &[SCAN];
-    // Everybody may ask who they are.
-    GET_CALLER_IDENTITY:            "sts"        "GetCallerIdentity",        Unpaced,         Always, &[SCAN];
+    // As the account that the keys are in, and to hear whose credentials those are. STS keeps no tight quota, and a run asks
+    // twice at most.
+    ASSUME_ROLE:                    "sts"        "AssumeRole",               Unpaced,         Always, EVERY_FUNCTION;
+    GET_CALLER_IDENTITY:            "sts"        "GetCallerIdentity",        Unpaced,         Always, EVERYBODY;
 
-    BATCH_WRITE_ITEM:               "dynamodb"   "BatchWriteItem",           Unpaced,         Always, EVERY_FUNCTION;
-    DELETE_ITEM:                    "dynamodb"   "DeleteItem",               Unpaced,         Always, EVERY_FUNCTION;
-    PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always, EVERY_FUNCTION;
-    QUERY:                          "dynamodb"   "Query",                    Unpaced,         Always, EVERY_FUNCTION;
+    // The quotas are one organisation's, and other tools list it too: two a second are enough for a plan.
+    LIST_ACCOUNTS:                  "organizations" "ListAccounts",          Own(2.0),        Always, &[PLANNER];
+    LIST_ACCOUNTS_FOR_PARENT:       "organizations" "ListAccountsForParent", Own(2.0),        Always, &[PLANNER];
+    LIST_ORGANIZATIONAL_UNITS_FOR_PARENT:
+                                    "organizations" "ListOrganizationalUnitsForParent",
+                                                                             Own(2.0),        Always, &[PLANNER];
+    LIST_REGIONS:                   "account"    "ListRegions",              Own(2.0),        Always, &[PLANNER, TERMINAL];
+    // The same plan again.
+    PUT_OBJECT:                     "s3"         "PutObject",                Unpaced,         Always, &[PLANNER];
 
-    GET_TOPIC_ATTRIBUTES:           "sns"        "GetTopicAttributes",       Unpaced,         Always, EVERY_FUNCTION;
+    BATCH_WRITE_ITEM:               "dynamodb"   "BatchWriteItem",           Unpaced,         Always, WHO_TELLS;
+    DELETE_ITEM:                    "dynamodb"   "DeleteItem",               Unpaced,         Always, WHO_TELLS;
+    PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always, WHO_TELLS;
+    QUERY:                          "dynamodb"   "Query",                    Unpaced,         Always, WHO_TELLS;
+    SCAN:                           "dynamodb"   "Scan",                     Unpaced,         Always, &[REPORTER];
+
+    GET_TOPIC_ATTRIBUTES:           "sns"        "GetTopicAttributes",       Unpaced,         Always, WHO_TELLS;
     // An alert may come twice; lost, it may not be.
-    PUBLISH:                        "sns"        "Publish",                  Unpaced,         Always, EVERY_FUNCTION;
+    PUBLISH:                        "sns"        "Publish",                  Unpaced,         Always, WHO_TELLS;
 }
 
 /// The calls of a scan from a terminal: what the functions ask about keys, no use of a key, and its own.
@@ -206,7 +224,7 @@ pub fn of_scan() -> impl Iterator<Item = Operation> {
         let uses_a_key = row.quota.is_some_and(|quota| Cryptography::ALL.iter().any(|it| it.quota() == quota));
         matches!(row.service, "kms" | "cloudwatch") && !uses_a_key
     };
-    ALL.iter().filter(move |row| asks(row) || row.callers.contains(&SCAN)).copied()
+    ALL.iter().filter(move |row| asks(row) || row.callers.contains(&TERMINAL)).copied()
 }
 
 #[cfg(test)]

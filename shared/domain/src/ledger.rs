@@ -7,9 +7,13 @@
 //!    the run came for.
 //! 5. An exempt finding is not told; that it is exempt is told once. So is a key that its tag excludes.
 //! 6. A key that was to be deleted and no longer exists is told as deleted, though it was exempt, and nothing else of it is.
+//! 7. A run may leave the telling to the reporter: then it records as pending what it would have told, [`deferred`](Record).
+//!    A run that tells leaves deferred records of keys that it did not look at to the reporter. The reporter tells all that
+//!    is pending, from the [records](Record::notice) alone.
 //!
 //! ```text
 //! open records ─► exempt ─► reconcile with what a run found and saw ─► pending writes ─► alert ─► told: last writes
+//!                                                                                     └► later: notice of each record
 //! ```
 
 use std::borrow::Cow;
@@ -24,6 +28,16 @@ use crate::exemption::{ExemptionState, ExemptionStatus};
 use crate::finding::{Finding, FindingId, KeyIdentity, Tag};
 use crate::key::EXCLUDE_TAG;
 use crate::verdict::{Compliance, Evidence, NOT_FOUND, Verdict};
+
+/// Who tells what a run found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Notify {
+    /// The run itself, at once.
+    #[default]
+    Now,
+    /// The reporter, later: the run only records.
+    Later,
+}
 
 /// Most entries of its history that a record keeps; the oldest go first.
 const MAX_HISTORY: usize = 100;
@@ -138,6 +152,18 @@ pub struct Record {
     pub severity: Severity,
     /// Reason code, as last seen.
     pub reason: String,
+    /// The case in words, as it was when something of it was last to be told. Empty in records of earlier versions.
+    #[serde(default)]
+    pub detail: String,
+    /// What the verdict rested on then.
+    #[serde(default)]
+    pub evidence: Evidence,
+    /// What to do, in words.
+    #[serde(default)]
+    pub remediation: String,
+    /// Controls of public standards that ask for the same.
+    #[serde(default)]
+    pub references: Vec<String>,
     /// Which event it is about, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<String>,
@@ -146,6 +172,12 @@ pub struct Record {
     pub last_notified: Option<LastNotified>,
     /// A change that the team may not have been told of.
     pub pending: Option<Change>,
+    /// Is it the reporter's to tell?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deferred: bool,
+    /// Why it no longer exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<Resolution>,
     /// The exemption's tag.
     pub exemption: Option<ExemptionRecord>,
     /// Its changes, oldest first.
@@ -174,9 +206,19 @@ impl Record {
     fn update(&mut self, event: HistoryEvent, finding: &Finding, now: Timestamp) {
         self.severity = finding.severity;
         self.reason = finding.reason.clone().into_owned();
-        self.aliases.clone_from(&finding.aliases);
         self.occurrence.clone_from(&finding.occurrence);
+        self.resolution = None;
+        self.describe(finding);
         self.log(event, &finding.detail, now);
+    }
+
+    /// Takes over all that is said of the finding when it is told.
+    fn describe(&mut self, finding: &Finding) {
+        self.aliases.clone_from(&finding.aliases);
+        self.detail.clone_from(&finding.detail);
+        self.evidence.clone_from(&finding.evidence);
+        self.remediation.clone_from(&finding.remediation);
+        self.references = finding.references.iter().map(|&reference| reference.to_owned()).collect();
     }
 
     fn log(&mut self, event: HistoryEvent, detail: &str, at: Timestamp) {
@@ -216,13 +258,18 @@ impl Record {
         interval_days > 0 && self.last_notified.as_ref().is_some_and(|told| days_since(told) >= interval_days)
     }
 
+    /// The case in words. Records of earlier versions have it in their history.
+    fn words(&self) -> &str {
+        if !self.detail.is_empty() {
+            return &self.detail;
+        }
+        let of_a_case =
+            |it: &&HistoryEntry| matches!(it.event, HistoryEvent::New | HistoryEvent::Worsened | HistoryEvent::Eased);
+        self.history.iter().rev().find(of_a_case).map_or("", |entry| entry.detail.as_str())
+    }
+
     /// The finding as far as the record knows it.
     fn finding(&self, control: &'static Control) -> Finding {
-        let last = self
-            .history
-            .iter()
-            .rev()
-            .find(|entry| matches!(entry.event, HistoryEvent::New | HistoryEvent::Worsened | HistoryEvent::Eased));
         Finding {
             control: control.id,
             key_arn: self.key_arn.clone(),
@@ -231,9 +278,9 @@ impl Record {
             compliance: self.compliance,
             severity: self.severity,
             reason: Cow::Owned(self.reason.clone()),
-            detail: last.map(|entry| entry.detail.clone()).unwrap_or_default(),
-            evidence: Evidence::new(),
-            remediation: String::new(),
+            detail: self.words().to_owned(),
+            evidence: self.evidence.clone(),
+            remediation: self.remediation.clone(),
             references: control.references,
             exempt: None,
             tag: Tag::NotRead,
@@ -318,6 +365,11 @@ impl Sightings {
             }
     }
 
+    /// Did the run look at the key, whatever came of it?
+    fn looked_at(&self, key_arn: &str) -> bool {
+        self.gone.contains(key_arn) || self.excluded.contains_key(key_arn) || self.of_key(key_arn).next().is_some()
+    }
+
     /// Was the key looked at, so that something is known of it?
     fn judged(&self, key_arn: &str) -> bool {
         self.of_key(key_arn).any(|seen| seen.compliance != Compliance::InsufficientData)
@@ -347,13 +399,14 @@ impl Sightings {
 #[derive(Debug, Default)]
 pub struct Ledger {
     records: BTreeMap<FindingId, Record>,
+    notify: Notify,
 }
 
 /// Why a finding no longer exists.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolution {
     /// Compliance now; `None` where the key is gone.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compliance: Option<Compliance>,
     /// Reason code of the verdict, or `key_gone`.
     pub reason: Cow<'static, str>,
@@ -390,12 +443,19 @@ pub struct Reconciliation<'a> {
     quiet: Vec<Record>,
     /// Records of findings that ended before the team was told of them, since they were exempt.
     ended: Vec<Record>,
+    notify: Notify,
 }
 
 impl Ledger {
     /// A ledger of these open findings.
     pub fn new(records: impl IntoIterator<Item = Record>) -> Self {
-        Self { records: records.into_iter().map(|record| (record.id(), record)).collect() }
+        Self { records: records.into_iter().map(|record| (record.id(), record)).collect(), notify: Notify::Now }
+    }
+
+    /// The same, for a run that is told by whom `notify` says.
+    #[must_use]
+    pub fn told(self, notify: Notify) -> Self {
+        Self { notify, ..self }
     }
 
     /// How many findings are open.
@@ -441,7 +501,7 @@ impl Ledger {
         now: Timestamp,
         reminder_interval_days: i32,
     ) -> Reconciliation<'a> {
-        let mut reconciliation = Reconciliation::default();
+        let mut reconciliation = Reconciliation { notify: self.notify, ..Reconciliation::default() };
         // That a key which no longer exists is not found is no news.
         let was_to_be_deleted: BTreeSet<&str> = self
             .records
@@ -464,7 +524,9 @@ impl Ledger {
             // A control that this version does not have may come back with the next one.
             if let Some(control) = controls.iter().find(|control| control.id == record.control) {
                 let resolution = sightings.resolution(&record);
-                reconciliation.not_found(record, resolution, control, now);
+                if resolution.is_some() || !self.notify.leaves(&record, sightings) {
+                    reconciliation.not_found(record, resolution.as_ref(), control, now);
+                }
             }
         }
         reconciliation.updates.sort_by(|a, b| {
@@ -474,6 +536,13 @@ impl Ledger {
             (order(a), &a.finding.key_arn, a.finding.control).cmp(&(order(b), &b.finding.key_arn, b.finding.control))
         });
         reconciliation
+    }
+}
+
+impl Notify {
+    /// Is the record the reporter's to tell, whatever the run does?
+    fn leaves(self, record: &Record, sightings: &Sightings) -> bool {
+        self == Self::Now && record.deferred && !sightings.looked_at(&record.key_arn)
     }
 }
 
@@ -492,7 +561,8 @@ impl Ledger {
         let Some(control) = controls.iter().find(|control| control.id == PENDING_DELETION) else { return };
         let was_to_be =
             |record: &Record| record.control == PENDING_DELETION && record.compliance == Compliance::NonCompliant;
-        let is_pending = |record: &Record| record.pending == Some(Change::Deleted);
+        let notify = self.notify;
+        let is_pending = |record: &Record| record.pending == Some(Change::Deleted) && !notify.leaves(record, sightings);
         let records = self.records.values();
         let records = records.filter(|it| was_to_be(it) && (is_pending(it) || sightings.is_gone(it)));
         let mut deleted: BTreeMap<String, Record> =
@@ -584,24 +654,29 @@ impl<'a> Reconciliation<'a> {
             Some(Change::New)
         } else if worse || record.pending == Some(Change::Worsened) {
             Some(Change::Worsened)
+        } else if record.is_reminder_due(now, reminder_interval_days) || record.pending == Some(Change::Reminder) {
+            Some(Change::Reminder)
         } else {
-            record.is_reminder_due(now, reminder_interval_days).then_some(Change::Reminder)
+            None
         };
-        record.pending = change.filter(|change| *change != Change::Reminder);
+        record.pending = change;
         let exemption = record.update_exemption(status, now);
-        let changed = !known || record != before;
+        let is_of_earlier_version = record.remediation.is_empty() && !finding.remediation.is_empty();
+        if change.is_some() || exemption.is_some() || is_of_earlier_version {
+            record.describe(finding);
+        }
+        let changed = self.is_changed(&mut record, &before) || !known;
         if change.is_none() && exemption.is_none() {
             if changed {
                 self.quiet.push(record);
             }
             return;
         }
-        let told = record.last_notified.as_ref().filter(|_| change == Some(Change::Worsened));
         self.updates.push(FindingUpdate {
             change,
             finding: Cow::Borrowed(finding),
             first_seen: record.first_seen,
-            was: told.map(|told| (told.severity, told.reason.clone())),
+            was: record.was_told_as(),
             resolution: None,
             exemption,
             record,
@@ -609,16 +684,25 @@ impl<'a> Reconciliation<'a> {
         });
     }
 
+    /// Does the run change what the ledger holds? Then the record is told by whom this run's changes are.
+    fn is_changed(&self, record: &mut Record, before: &Record) -> bool {
+        let changed = record != before;
+        if changed {
+            record.deferred = self.notify == Notify::Later && record.is_pending();
+        }
+        changed
+    }
+
     /// An open finding that this run did not find.
     fn not_found(
         &mut self,
         mut record: Record,
-        resolution: Option<Resolution>,
+        resolution: Option<&Resolution>,
         control: &'static Control,
         now: Timestamp,
     ) {
-        let mut changed = false;
-        if let Some(resolution) = &resolution
+        let before = record.clone();
+        if let Some(resolution) = resolution
             && record.pending != Some(Change::Resolved)
         {
             record.resolve(resolution, now);
@@ -627,21 +711,14 @@ impl<'a> Reconciliation<'a> {
                 return;
             }
             record.pending = Some(Change::Resolved);
-            changed = true;
         }
-        let pending_notice = record.exemption.as_ref().filter(|it| it.pending && record.pending.is_none());
-        let exemption = pending_notice.map(|it| ExemptionStatus::of(&it.tag, record.severity, now));
-        let change = record.pending;
-        if change.is_none() && exemption.is_none() {
-            return;
-        }
-        let told = record.last_notified.as_ref().filter(|_| change == Some(Change::Worsened));
-        let resolution = resolution.or_else(|| record.resolution()).filter(|_| change == Some(Change::Resolved));
+        let changed = self.is_changed(&mut record, &before);
+        let Some(Notice { change, was, resolution, exemption, .. }) = record.notice(now) else { return };
         self.updates.push(FindingUpdate {
             change,
             finding: Cow::Owned(record.finding(control)),
             first_seen: record.first_seen,
-            was: told.map(|told| (told.severity, told.reason.clone())),
+            was,
             resolution,
             exemption,
             record,
@@ -659,18 +736,18 @@ impl<'a> Reconciliation<'a> {
             }
             return;
         }
-        let changed = record.pending != Some(Change::Deleted);
-        if changed {
+        let before = record.clone();
+        if record.pending != Some(Change::Deleted) {
             record.pending = Some(Change::Deleted);
             record.severity = Severity::Critical;
             record.log(HistoryEvent::Deleted, DELETED, now);
         }
-        let is_multi_region = record.key_id.starts_with("mrk-");
-        let remediation = if is_multi_region { format!("{RESTORE} {REPLICATE}") } else { RESTORE.to_owned() };
+        let changed = self.is_changed(&mut record, &before);
         let finding = Finding {
-            reason: Cow::Borrowed("key_deleted"),
+            reason: Cow::Borrowed(KEY_DELETED),
             detail: DELETED.to_owned(),
-            remediation,
+            evidence: Evidence::new(),
+            remediation: record.how_to_restore(),
             ..record.finding(control)
         };
         self.updates.push(FindingUpdate {
@@ -688,23 +765,16 @@ impl<'a> Reconciliation<'a> {
     /// A key that its tag excludes.
     fn excluded(&mut self, known: Option<Record>, key: &KeyIdentity, now: Timestamp) {
         let is_new = known.is_none();
-        let record = known.unwrap_or_else(|| Record::excluded(key, now));
-        if !record.exemption.as_ref().is_some_and(|it| it.pending) {
-            return;
-        }
-        let status = ExemptionStatus {
-            tag: "true".to_owned(),
-            state: ExemptionState::InEffect,
-            exemption: None,
-            detail: format!("its tag {EXCLUDE_TAG} takes it out of all controls, but for {PENDING_DELETION}"),
-        };
+        let mut record = known.unwrap_or_else(|| Record::excluded(key, now));
+        record.deferred = self.notify == Notify::Later && record.is_pending();
+        let Some(Notice { exemption, .. }) = record.notice(now) else { return };
         self.updates.push(FindingUpdate {
             change: None,
             finding: Cow::Owned(record.finding(&EXCLUSION)),
             first_seen: record.first_seen,
             was: None,
             resolution: None,
-            exemption: Some(status),
+            exemption,
             record,
             changed: is_new,
         });
@@ -713,6 +783,11 @@ impl<'a> Reconciliation<'a> {
     /// Is there nothing to tell and nothing to write?
     pub fn is_empty(&self) -> bool {
         self.updates.is_empty() && self.quiet.is_empty() && self.ended.is_empty()
+    }
+
+    /// Does the ledger hold everything already as it is?
+    pub fn is_recorded(&self) -> bool {
+        self.before_the_alert().next().is_none() && self.ended.is_empty()
     }
 
     /// How many things of one kind there are to tell.
@@ -725,21 +800,139 @@ impl<'a> Reconciliation<'a> {
         self.updates.iter().filter(|update| update.changed).map(|update| &update.record).chain(&self.quiet)
     }
 
+    /// The records to close where nobody is told now: nobody ever was.
+    pub fn ended(self) -> Vec<Record> {
+        self.ended
+    }
+
     /// What to write once the team has been told: the records that stay open, and those that are closed.
     pub fn after_the_alert(self, now: Timestamp) -> (Vec<Record>, Vec<Record>) {
         let (mut open, mut closed) = (Vec::new(), self.ended);
-        for FindingUpdate { change, finding, mut record, .. } in self.updates {
-            record.pending = None;
-            if let Some(exemption) = &mut record.exemption {
-                exemption.pending = false;
-            }
-            if let Some(change) = change {
-                let (severity, reason) = (finding.severity, finding.reason.clone().into_owned());
-                record.last_notified = Some(LastNotified { change, at: now, severity, reason });
-            }
+        for FindingUpdate { change, finding, record, .. } in self.updates {
+            let record = record.marked_as_told(change, finding.severity, &finding.reason, now);
             if change == Some(Change::Resolved) { closed.push(record) } else { open.push(record) }
         }
         (open, closed)
+    }
+}
+
+/// What there is to tell of a record, by whoever tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What happened to the finding; `None` if only its exemption is told.
+    pub change: Option<Change>,
+    /// Reason code to tell it with.
+    pub reason: String,
+    /// The case in words.
+    pub detail: String,
+    /// What the verdict rests on.
+    pub evidence: Evidence,
+    /// What to do, in words.
+    pub remediation: String,
+    /// Severity and reason that the team knows, where those changed.
+    pub was: Option<(Severity, String)>,
+    /// Why it no longer exists.
+    pub resolution: Option<Resolution>,
+    /// What has to be said of its exemption.
+    pub exemption: Option<ExemptionStatus>,
+}
+
+impl Record {
+    /// Is there anything that the team may not have been told of?
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some() || self.exemption.as_ref().is_some_and(|it| it.pending)
+    }
+
+    /// What there is to tell of it, as far as the record says; `None` if nothing is pending.
+    pub fn notice(&self, now: Timestamp) -> Option<Notice> {
+        if !self.is_pending() {
+            return None;
+        }
+        let change = self.pending;
+        let is_over = matches!(change, Some(Change::Resolved | Change::Deleted));
+        let exemption = self.exemption.as_ref().filter(|it| it.pending && !is_over);
+        let notice = Notice {
+            change,
+            was: self.was_told_as(),
+            resolution: self
+                .resolution
+                .clone()
+                .or_else(|| self.last_resolution())
+                .filter(|_| change == Some(Change::Resolved)),
+            exemption: exemption.map(|it| self.exemption_notice(it, now)),
+            ..self.description()
+        };
+        if change == Some(Change::Deleted) {
+            let (reason, detail) = (KEY_DELETED.to_owned(), DELETED.to_owned());
+            return Some(Notice {
+                reason,
+                detail,
+                evidence: Evidence::new(),
+                remediation: self.how_to_restore(),
+                ..notice
+            });
+        }
+        Some(notice)
+    }
+
+    /// What is known of it, whether or not anything of it is to be told.
+    pub fn description(&self) -> Notice {
+        Notice {
+            change: None,
+            reason: self.reason.clone(),
+            detail: self.words().to_owned(),
+            evidence: self.evidence.clone(),
+            remediation: self.remediation.clone(),
+            was: None,
+            resolution: None,
+            exemption: None,
+        }
+    }
+
+    /// The record once the team was told of what was pending, as [`notice`](Self::notice) says it.
+    #[must_use]
+    pub fn told(self, at: Timestamp) -> Self {
+        let (change, severity) = (self.pending, self.severity);
+        let reason = if change == Some(Change::Deleted) { KEY_DELETED.to_owned() } else { self.reason.clone() };
+        self.marked_as_told(change, severity, &reason, at)
+    }
+
+    fn marked_as_told(mut self, change: Option<Change>, severity: Severity, reason: &str, at: Timestamp) -> Self {
+        self.pending = None;
+        self.deferred = false;
+        if let Some(exemption) = &mut self.exemption {
+            exemption.pending = false;
+        }
+        if let Some(change) = change {
+            self.last_notified = Some(LastNotified { change, at, severity, reason: reason.to_owned() });
+        }
+        self
+    }
+
+    /// Severity and reason that the team knows, of a finding that became worse since.
+    fn was_told_as(&self) -> Option<(Severity, String)> {
+        let told = self.last_notified.as_ref().filter(|_| self.pending == Some(Change::Worsened));
+        told.map(|told| (told.severity, told.reason.clone()))
+    }
+
+    /// How the exemption stood when it was recorded: whoever tells it may be later.
+    fn exemption_notice(&self, exemption: &ExemptionRecord, now: Timestamp) -> ExemptionStatus {
+        if self.control == EXCLUSION.id {
+            let detail = format!("its tag {EXCLUDE_TAG} takes it out of all controls, but for {PENDING_DELETION}");
+            let (tag, state) = (exemption.tag.clone(), exemption.state);
+            return ExemptionStatus { tag, state, exemption: None, detail };
+        }
+        let is_of_tag = |it: &&HistoryEntry| {
+            matches!(it.event, HistoryEvent::Exempt | HistoryEvent::NotExempt | HistoryEvent::ExemptionEnded)
+        };
+        let entry = self.history.iter().rev().find(is_of_tag);
+        let (at, severity) = entry.map_or((now, self.severity), |entry| (entry.at, entry.severity));
+        ExemptionStatus::of(&exemption.tag, severity, at)
+    }
+
+    /// What to do about a key that was deleted.
+    fn how_to_restore(&self) -> String {
+        if self.key_id.starts_with("mrk-") { format!("{RESTORE} {REPLICATE}") } else { RESTORE.to_owned() }
     }
 }
 
@@ -770,14 +963,18 @@ impl Record {
     fn resolve(&mut self, resolution: &Resolution, now: Timestamp) {
         let (reason, detail) = (resolution.reason.clone().into_owned(), resolution.detail.clone());
         self.push(HistoryEntry { at: now, event: HistoryEvent::Resolved, severity: self.severity, reason, detail });
+        self.resolution = Some(resolution.clone());
     }
 
-    /// Why the finding no longer exists, as far as its history knows.
-    fn resolution(&self) -> Option<Resolution> {
+    /// Why the finding no longer exists, as far as its history knows: of records of earlier versions.
+    fn last_resolution(&self) -> Option<Resolution> {
         let last = self.history.iter().rev().find(|entry| entry.event == HistoryEvent::Resolved)?;
         Some(Resolution { compliance: None, reason: last.reason.clone().into(), detail: last.detail.clone() })
     }
 }
+
+/// Reason code of a key that was deleted.
+const KEY_DELETED: &str = "key_deleted";
 
 /// What is said of a key that was deleted.
 const DELETED: &str = "KMS has deleted the key: what is encrypted under it alone is lost";
@@ -794,7 +991,7 @@ impl Record {
             control: control.id.to_owned(),
             compliance: Compliance::NonCompliant,
             severity: Severity::Critical,
-            reason: "key_deleted".to_owned(),
+            reason: KEY_DELETED.to_owned(),
             ..Self::of_key(key, now)
         }
     }
@@ -822,9 +1019,15 @@ impl Record {
             first_seen: now,
             severity: Severity::Low,
             reason: String::new(),
+            detail: String::new(),
+            evidence: Evidence::new(),
+            remediation: String::new(),
+            references: Vec::new(),
             occurrence: None,
             last_notified: None,
             pending: None,
+            deferred: false,
+            resolution: None,
             exemption: None,
             history: Vec::new(),
         }

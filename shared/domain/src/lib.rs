@@ -12,6 +12,8 @@ pub mod key;
 pub mod key_policy;
 pub mod ledger;
 pub mod location;
+pub mod outcome;
 pub mod report;
+pub mod route;
 pub mod text;
 pub mod verdict;

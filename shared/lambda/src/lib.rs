@@ -3,9 +3,11 @@
 //! `docs/settings.md` lists the environment variables.
 
 mod error;
-mod event;
+pub mod event;
+mod function;
 mod handler;
 mod logging;
 
 pub use error::HandlerError;
-pub use handler::{Handler, Response, SETTINGS, serve};
+pub use function::{Function, Invocation, serve_function};
+pub use handler::{Handler, MEMBER_SETTINGS, Response, SETTINGS, serve};

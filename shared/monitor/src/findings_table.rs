@@ -5,12 +5,18 @@
 //! | `<account>#<region>#<function>` | `lease` | the run that may tell the team: its owner, and when its time ends |
 //! | same | `open#<key ARN>#<control>#<compliance>` | an open finding: a [`Record`] |
 //! | same | `past#<key ARN>#<control>#<compliance>#<first seen>` | a resolved one, until `expires_at` |
+//! | `run#<execution>` | `<account>#<region>#<function>` | what came of one check, see [`outcomes`](crate::outcomes) |
+//! | `reporter` | `lease` | the reporter that is at work |
+//!
+//! An open finding of which anything is pending has the attribute `waits`, `pending#0` to `pending#15` by a hash of its
+//! partition. The sparse index of the same name (partition key `waits`, sort key `pk`, keys only) finds the partitions in
+//! which something waits; what waits there is read from the table itself, consistently.
 //!
 //! A run takes the lease, reads what is open, and gives the lease back at its end. Before it writes anything else it says on
 //! the lease that it is about to tell: from then on not even another delivery of the same event may take over, since
 //! nobody could know whether the alert went out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use aws::failure::error_summary;
@@ -20,8 +26,10 @@ use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, PutRequest, WriteRe
 use domain::failure::Failure;
 use domain::ledger::Record;
 use domain::location::Location;
+use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
+use outputs::digest::Part;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -41,6 +49,12 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(3);
 
 type Item = HashMap<String, AttributeValue>;
+
+/// Name of the sparse index, and of its partition key.
+const WAITS: &str = "waits";
+
+/// Partitions of that index.
+const WAITING_PARTITIONS: u32 = 16;
 
 /// The part of the findings table that belongs to one account, Region and function.
 #[derive(Debug)]
@@ -65,11 +79,24 @@ enum Conditional {
     Refused,
 }
 
+/// A finding with what its partition says of it, and whether it waits to be told.
+#[derive(Serialize)]
+struct Open<'a> {
+    #[serde(flatten)]
+    record: &'a Record,
+    #[serde(flatten)]
+    part: Part<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits: Option<String>,
+}
+
 /// A resolved finding with the time, in seconds since 1970, after which DynamoDB deletes it.
 #[derive(Serialize)]
 struct Past<'a> {
     #[serde(flatten)]
     record: &'a Record,
+    #[serde(flatten)]
+    part: Part<'a>,
     expires_at: i64,
 }
 
@@ -95,12 +122,29 @@ impl<'a> FindingsTable<'a> {
     /// The home's table, as far as it belongs to a function and the keys of one location; `None` if the home has none.
     pub fn of(home: &'a Home, location: &Location, function: &str) -> Option<Self> {
         let Location { account_id, region, .. } = location;
+        Self::partition(home, format!("{account_id}#{region}#{function}"))
+    }
+
+    /// One partition of the home's table; `None` if the home has none.
+    pub fn partition(home: &'a Home, partition: String) -> Option<Self> {
         Some(Self {
             name: home.settings.findings_table.as_deref()?,
             home,
-            partition: format!("{account_id}#{region}#{function}"),
+            partition,
             retention: SignedDuration::from_hours(24 * i64::from(home.settings.resolved_retention_days)),
         })
+    }
+
+    /// The partition of the reporter itself, for its lease.
+    pub fn of_reporter(home: &'a Home) -> Option<Self> {
+        Self::partition(home, "reporter".to_owned())
+    }
+
+    /// Whose it is.
+    pub fn part(&self) -> Part<'_> {
+        let mut names = self.partition.splitn(3, '#');
+        let mut name = || names.next().unwrap_or_default();
+        Part { account_id: name(), region: name(), function: name() }
     }
 
     fn unavailable(&self, cause: impl Into<String>) -> RunError {
@@ -268,7 +312,13 @@ impl<'a> FindingsTable<'a> {
     /// # Errors
     /// [`RunError::LedgerUnavailable`] if not all are written by `until`.
     pub async fn write(&self, records: impl Iterator<Item = &Record>, until: Instant) -> Result<(), RunError> {
-        self.send(records.map(|record| self.put(&open_key(record), record)), until).await
+        let open = |record| Open { record, part: self.part(), waits: self.waits(record) };
+        self.send(records.map(|record| self.put(&open_key(record), open(record))), until).await
+    }
+
+    /// Where in the index a finding waits; nowhere if nothing of it is pending.
+    fn waits(&self, record: &Record) -> Option<String> {
+        record.is_pending().then(|| waiting_partition(fnv_1a(&self.partition) % WAITING_PARTITIONS))
     }
 
     /// Moves findings from the open to the past ones. Done twice, it does no harm.
@@ -279,7 +329,7 @@ impl<'a> FindingsTable<'a> {
         let expires_at = now.saturating_add(self.retention).unwrap_or(Timestamp::MAX).as_second();
         let puts = records.iter().map(|record| {
             let sort_key = format!("past{}#{}", open_key(record).trim_start_matches("open"), record.first_seen);
-            self.put(&sort_key, &Past { record, expires_at })
+            self.put(&sort_key, Past { record, part: self.part(), expires_at })
         });
         self.send(puts, until).await?;
         self.send(records.iter().map(|record| self.delete(&open_key(record))), until).await
@@ -335,6 +385,57 @@ impl<'a> FindingsTable<'a> {
     }
 }
 
+/// The partitions of the home's table in which something waits to be told, as far as the index knows by now.
+///
+/// # Errors
+/// [`RunError::LedgerUnavailable`].
+pub async fn waiting(home: &Home, until: Instant) -> Result<BTreeSet<String>, RunError> {
+    let queries = (0..WAITING_PARTITIONS).map(|n| waiting_in(home, waiting_partition(n), until));
+    let found: Vec<BTreeSet<String>> = try_join_all(queries).await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Those of one partition of the index. Each page is asked for what comes after the last partition that is known: however
+/// many findings of it wait, they are read once.
+async fn waiting_in(home: &Home, waits: String, until: Instant) -> Result<BTreeSet<String>, RunError> {
+    let name = home.settings.findings_table.as_deref().unwrap_or_default();
+    let unavailable = |cause: String| RunError::LedgerUnavailable { table: name.to_owned(), cause };
+    let mut found = BTreeSet::new();
+    // No partition's name begins with anything less.
+    let mut after = "#".to_owned();
+    loop {
+        let request = home
+            .dynamodb
+            .query()
+            .table_name(name)
+            .index_name(WAITS)
+            .key_condition_expression("#waits = :waits AND #pk > :after")
+            .expression_attribute_names("#waits", WAITS)
+            .expression_attribute_names("#pk", "pk")
+            .expression_attribute_values(":waits", AttributeValue::S(waits.clone()))
+            .expression_attribute_values(":after", AttributeValue::S(after.clone()));
+        let page = timeout_at(until, home.calls.make(QUERY, async || request.clone().send().await)).await;
+        let page = page.map_err(|_| unavailable("the time of the invocation ran out".to_owned()))?;
+        let page = page.map_err(|failure| unavailable(error_summary(&failure)))?;
+        let partitions = page.items.iter().flatten().filter_map(|item| item.get("pk")?.as_s().ok().cloned());
+        found.extend(partitions);
+        let more = page.last_evaluated_key.is_some_and(|key| !key.is_empty());
+        match found.last().filter(|last| more && **last > after) {
+            Some(last) => after.clone_from(last),
+            None => return Ok(found),
+        }
+    }
+}
+
+fn waiting_partition(n: u32) -> String {
+    format!("pending#{n}")
+}
+
+/// The hash FNV-1a: the same in every version, which is all that matters here.
+fn fnv_1a(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
 fn open_key(record: &Record) -> String {
     format!("open#{}#{}#{}", record.key_arn, record.control, record.compliance.as_str())
 }
@@ -345,4 +446,16 @@ fn milliseconds(instant: Timestamp) -> AttributeValue {
 
 fn is_refused(failure: &Failure) -> bool {
     failure.code.as_deref() == Some("ConditionalCheckFailedException")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_that_which_others_compute() {
+        for (text, hash) in [("", 0x811c_9dc5), ("a", 0xe40c_292c), ("foobar", 0xbf9c_f968)] {
+            assert_eq!(fnv_1a(text), hash, "{text}");
+        }
+    }
 }

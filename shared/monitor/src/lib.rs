@@ -7,18 +7,21 @@
 //!
 //! - [`evaluation`] judges the keys of a [`Target`](target::Target) by any number of [`Check`](check::Check)s and touches
 //!   nothing.
-//! - `notification` tells the team what changed, by the table and the topic of a [`Home`](target::Home).
+//! - `notification` tells the team what changed, by the table and the topic of a [`Home`](target::Home), or leaves it to the
+//!   reporter.
 //! - [`run`] is one run of a function: the lease, both of them, and the lease given back.
 
 pub mod check;
 pub mod deadlines;
 pub mod error;
 pub mod evaluation;
-mod findings_table;
+pub mod findings_table;
 pub mod inventory;
+pub mod member_accounts;
 mod notification;
 pub mod observer;
+pub mod outcomes;
 pub mod run;
 pub mod settings;
-mod sns;
+pub mod sns;
 pub mod target;

@@ -5,6 +5,8 @@
 //! 3. The alert is published, unless nobody has confirmed a subscription: SNS would take it, and nobody would get it.
 //! 4. What was told is recorded as told, what is resolved is closed.
 //!
+//! A run that leaves the telling to the reporter does the first two and closes what ended untold.
+//!
 //! A crash between two steps leaves something pending, and the next run tells it; so does an alert that was held back.
 
 use domain::ledger::{Change, Reconciliation};
@@ -31,6 +33,7 @@ pub(crate) fn counts(reconciliation: &Reconciliation<'_>) -> AlertCounts {
         reminder: reconciliation.count(Change::Reminder),
         deleted: reconciliation.count(Change::Deleted),
         held_back: 0,
+        pending: 0,
         messages_published: 0,
     }
 }
@@ -61,14 +64,42 @@ pub(crate) async fn notify(
             alerts.held_back = reconciliation.updates.len();
             return Ok(alerts);
         }
-        sns::publish(home, &alert, report, deadlines.notified).await?;
+        let attributes = vec![
+            ("severity", alert.severity.as_str().to_owned(), false),
+            ("function", report.function.to_owned(), false),
+            ("account_id", report.location.account_id.clone(), false),
+            ("region", report.location.region.clone(), false),
+        ];
+        let message =
+            sns::Message { subject: alert.subject.clone(), text: alert.message(), is_structured: true, attributes };
+        sns::publish(home, &home.settings.topic_arn, &message, deadlines.notified).await?;
         alerts.messages_published = 1;
     }
     if let Some((table, _)) = recorder {
         let is_told = alerts.messages_published > 0;
         let marked = mark(table, reconciliation, report.evaluated_at, now, deadlines).await;
-        marked.map_err(|error| if is_told { after_the_alert(error) } else { error })?;
+        marked.map_err(|error| if is_told { error.after_the_alert() } else { error })?;
     }
+    Ok(alerts)
+}
+
+/// Records what changed, for the reporter to tell. Everybody else's pending records count among what waits.
+pub(crate) async fn defer(
+    (table, lease): Recorder<'_>,
+    reconciliation: Reconciliation<'_>,
+    now: Timestamp,
+    deadlines: &Deadlines,
+) -> Result<AlertCounts, RunError> {
+    let alerts = AlertCounts { pending: reconciliation.updates.len(), ..counts(&reconciliation) };
+    if reconciliation.is_recorded() {
+        return Ok(alerts);
+    }
+    if !table.hold(lease, deadlines.recorded).await? {
+        tracing::warn!("another attempt at the event took over: it records what changed");
+        return Ok(AlertCounts::default());
+    }
+    table.write(reconciliation.before_the_alert(), deadlines.recorded).await?;
+    table.close(&reconciliation.ended(), now, deadlines.notified).await?;
     Ok(alerts)
 }
 
@@ -83,15 +114,4 @@ async fn mark(
     let (open, closed) = reconciliation.after_the_alert(told_at);
     table.write(open.iter(), deadlines.notified).await?;
     table.close(&closed, now, deadlines.notified).await
-}
-
-/// The error of a run whose alert went out all the same.
-fn after_the_alert(error: RunError) -> RunError {
-    match error {
-        RunError::LedgerUnavailable { table, cause } => RunError::LedgerUnavailable {
-            table,
-            cause: format!("{cause}; the alert went out before that, and comes once more"),
-        },
-        other => other,
-    }
 }

@@ -1,7 +1,8 @@
 //! One run of a function: the lease, the evaluation, what changed, the alert, and the lease given back.
 
-use domain::ledger::Ledger;
-use domain::location::KeyName;
+use domain::ledger::{Ledger, Notify};
+use domain::location::{AccountRegion, KeyName};
+use domain::outcome::Done;
 use domain::report::Report;
 use jiff::Timestamp;
 use outputs::metrics::{Samples, Trigger};
@@ -13,6 +14,7 @@ use crate::error::RunError;
 use crate::evaluation::{CheckEvaluation, Evaluation, Monitor, Request};
 use crate::findings_table::{FindingsTable, Lease};
 use crate::notification;
+use crate::outcomes;
 use crate::settings::EvaluationSettings;
 use crate::target::{Home, Target};
 
@@ -27,6 +29,12 @@ pub struct Options {
     pub dry_run: bool,
     /// Answer with every evaluation.
     pub verbose: bool,
+    /// Where the keys are; `None` = where the monitor lives.
+    pub target: Option<AccountRegion>,
+    /// Who tells the team.
+    pub notify: Notify,
+    /// Answer with the counts alone.
+    pub summary: bool,
 }
 
 /// One run.
@@ -74,12 +82,15 @@ pub struct RunOutcome {
 impl Run<'_> {
     /// What set the run off; `None` if it judges for another instant, or tells nobody: then it counts nowhere.
     pub fn trigger(&self) -> Option<Trigger> {
-        let Options { keys, as_of, dry_run, .. } = self.options;
-        match (*dry_run || as_of.is_some(), self.is_of_key_events, keys) {
-            (true, _, _) => None,
-            (false, true, _) => Some(Trigger::KeyEvents),
-            (false, false, Some(_)) => Some(Trigger::NamedKeys),
-            (false, false, None) => Some(Trigger::Daily),
+        let Options { keys, as_of, dry_run, target, .. } = self.options;
+        match (*dry_run || as_of.is_some(), self.is_of_key_events, keys, self.options.notify) {
+            (true, _, _, _) => None,
+            (false, true, _, _) => Some(Trigger::KeyEvents),
+            (false, false, Some(_), _) => Some(Trigger::NamedKeys),
+            (false, false, None, Notify::Later) => Some(Trigger::DailyCheck),
+            // By hand, of one target: not what the daily metrics are of.
+            (false, false, None, Notify::Now) if target.is_some() => Some(Trigger::NamedKeys),
+            (false, false, None, Notify::Now) => Some(Trigger::Daily),
         }
     }
 
@@ -89,6 +100,9 @@ impl Run<'_> {
     /// The run failed as a whole.
     pub async fn run(&self) -> Result<RunOutcome, RunError> {
         let Some(table) = FindingsTable::of(self.home, &self.target.location, self.check.function()) else {
+            if self.options.notify == Notify::Later && !self.options.dry_run {
+                return Err(RunError::NoLedger);
+            }
             return self.under_lease(None, None).await;
         };
         if self.options.dry_run {
@@ -108,7 +122,7 @@ impl Run<'_> {
     ) -> Result<RunOutcome, RunError> {
         let Self { options, deadlines, now, .. } = *self;
         let ledger = match table {
-            Some(table) => Ledger::new(table.read(deadlines.evaluated).await?),
+            Some(table) => Ledger::new(table.read(deadlines.evaluated).await?).told(options.notify),
             None => Ledger::default(),
         };
         let judged_at = options.as_of.unwrap_or(now);
@@ -131,10 +145,19 @@ impl Run<'_> {
         ledger.exempt(&mut report.findings, judged_at);
         let (controls, reminder) = (self.check.controls(), self.home.settings.reminder_interval_days);
         let reconciliation = ledger.reconcile(&report.findings, &sightings, &controls, report.evaluated_at, reminder);
-        let alerts = if options.dry_run {
-            notification::counts(&reconciliation)
-        } else {
-            notification::notify(self.home, table.zip(lease), &report, reconciliation, now, deadlines).await?
+        let alerts = match (table.zip(lease), options.notify) {
+            _ if options.dry_run => notification::counts(&reconciliation),
+            (Some(recorder), Notify::Later) => {
+                let alerts = notification::defer(recorder, reconciliation, now, deadlines).await?;
+                let done = Done::of(&report, alerts.pending, kms_calls, kms_throttles);
+                let (location, function) = (&self.target.location, self.check.function());
+                outcomes::write(self.home, self.owner, location, function, &done, now, deadlines.notified).await?;
+                alerts
+            }
+            (None, Notify::Later) => return Err(RunError::NoLedger),
+            (recorder, Notify::Now) => {
+                notification::notify(self.home, recorder, &report, reconciliation, now, deadlines).await?
+            }
         };
         Ok(RunOutcome { report, alerts, samples, kms_calls, kms_throttles })
     }

@@ -407,7 +407,8 @@ impl HomeSettings {
     }
 }
 
-fn topic_arn(value: &str) -> Option<String> {
+/// Reads the ARN of a topic.
+pub fn topic_arn(value: &str) -> Option<String> {
     let parts: Vec<&str> = value.split(':').collect();
     match parts.as_slice() {
         ["arn", partition, "sns", region, account, topic] => {

@@ -6,14 +6,8 @@ use domain::location::Location;
 use domain::report::Report;
 use serde_json::json;
 
-use crate::updates::{counted, counts, deleted, escaped_len, is_unwatched, listed, summary};
+use crate::updates::{MAX_MESSAGE_BYTES, Tally, escaped_len};
 use crate::{alert_email, alert_json};
-
-/// Most bytes of the published message. SNS takes 262,144, attributes and subject included.
-const MAX_MESSAGE_BYTES: usize = 240_000;
-
-/// SNS takes fewer than 100 characters.
-const MAX_SUBJECT_CHARS: usize = 99;
 
 /// An alert as it is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +27,12 @@ impl Alert {
     /// [`Reconciliation`](domain::ledger::Reconciliation) gives them.
     pub fn of(report: &Report, updates: &[FindingUpdate<'_>]) -> Option<Self> {
         let severity = severity(updates)?;
+        let Location { account_id, region, .. } = &report.location;
         let email = alert_email::text(report, updates);
         let room = MAX_MESSAGE_BYTES.saturating_sub(escaped_len(&email));
         Some(Self {
             severity,
-            subject: subject(severity, report, updates),
+            subject: Tally::of(updates).subject(severity, &format!("{} {account_id} {region}", report.function)),
             default: alert_json::text(report, updates, room),
             email,
         })
@@ -56,33 +51,6 @@ fn severity(updates: &[FindingUpdate<'_>]) -> Option<Severity> {
     };
     let is_open = |update: &FindingUpdate<'_>| update.change.is_some_and(|change| change != Change::Resolved);
     worst(&is_open).or_else(|| worst(&|update| update.change.is_none())).or_else(|| worst(&|_| true))
-}
-
-/// As many words as fit.
-fn subject(severity: Severity, report: &Report, updates: &[FindingUpdate<'_>]) -> String {
-    let Report { function, location: Location { account_id, region, .. }, .. } = report;
-    let short = || {
-        let (mut counts, exemptions) = counts(updates);
-        counts.extend((exemptions > 0).then_some((exemptions, "exempt")));
-        let counts = listed(&counts).replace("still ", "").replace("no longer watched", "unwatched");
-        deleted(updates).into_iter().chain(Some(counts).filter(|it| !it.is_empty())).collect::<Vec<_>>().join(", ")
-    };
-    let forms: [&dyn Fn() -> String; 3] =
-        [&|| summary(updates, "KMS finding"), &short, &|| counted(updates.len(), "KMS finding")];
-    let all_resolved = updates.iter().all(|update| update.change == Some(Change::Resolved));
-    let with = |what: String| {
-        let severity = severity.as_str();
-        if all_resolved {
-            let findings = counted(updates.len(), "KMS finding");
-            let heading = if updates.iter().all(is_unwatched) { "No longer watched" } else { "Resolved" };
-            return format!("{heading}: {findings}, worst {severity} - {function} {account_id} {region}");
-        }
-        format!("{severity}: {what} - {function} {account_id} {region}")
-    };
-    let mut texts = forms.into_iter().map(|form| with(form()));
-    let last = texts.next_back().unwrap_or_default();
-    let text = texts.find(|text| text.chars().count() <= MAX_SUBJECT_CHARS).unwrap_or(last);
-    text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(MAX_SUBJECT_CHARS).collect()
 }
 
 #[cfg(test)]

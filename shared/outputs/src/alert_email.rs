@@ -13,14 +13,12 @@ use domain::report::Report;
 use domain::text::{printable, unlinked};
 use domain::verdict::{Compliance, date};
 
-use crate::evidence::{fact_name, minute, value_text};
-use crate::updates::{counted, escaped_len, is_unwatched, of_change, summary};
+use crate::updates::{Tally, counted, escaped_len, is_unwatched, of_change};
+use crate::evidence::minute;
+use crate::words::{MAX_NAMED_KEYS, evidence_lines, joined, short_name, what_changed};
 
 /// Most findings that the message tells in full, and most lines of each list after them.
 const MAX_IN_FULL: usize = 50;
-
-/// Most keys that one common cause names.
-const MAX_NAMED_KEYS: usize = 10;
 
 /// Most bytes of the text, as it stands in the message.
 const MAX_EMAIL_BYTES: usize = 100_000;
@@ -144,7 +142,7 @@ fn opening(report: &Report, updates: &[FindingUpdate<'_>]) -> String {
     let keys: BTreeSet<&str> = updates.iter().map(|update| update.finding.key_arn.as_str()).collect();
     let mut text = format!(
         "{} on {} in account {}, Region {}.\n{}, {}\n",
-        summary(updates, "finding"),
+        Tally::of(updates).summary("finding"),
         counted(keys.len(), "KMS key"),
         report.location.account_id,
         report.location.region,
@@ -210,7 +208,7 @@ fn tell_key(text: &mut String, location: &Location, first: &Finding, entries: &[
             continue;
         }
         tell_finding(text, update, all_new);
-        tell_evidence(text, finding);
+        text.push_str(&evidence_lines(&finding.evidence));
         tell_remediation(text, finding);
     }
     if let Some(link) = location.console_link(&first.key_id) {
@@ -224,7 +222,7 @@ fn tell_keys(text: &mut String, named: &[&FindingUpdate<'_>], count: usize, all_
     let _ = write!(text, "\n{}:\n", counted(count, "key"));
     tell_finding(text, first, all_new);
     for update in named {
-        let _ = writeln!(text, "    {}", short_name(&update.finding));
+        let _ = writeln!(text, "    {}", short_name(&update.finding.aliases, &update.finding.key_id));
     }
     if count > named.len() {
         let _ = writeln!(text, "    and {} more", count - named.len());
@@ -234,7 +232,7 @@ fn tell_keys(text: &mut String, named: &[&FindingUpdate<'_>], count: usize, all_
 
 fn tell_finding(text: &mut String, update: &FindingUpdate<'_>, all_new: bool) {
     let finding = &update.finding;
-    let (severity, change) = (finding.severity.as_str(), what_changed(update, all_new));
+    let (severity, change) = (finding.severity.as_str(), changed(update, all_new));
     let _ = writeln!(text, "  {severity}  {}{change}: {}", finding.control, printable(&finding.detail));
 }
 
@@ -246,7 +244,7 @@ fn tell_cause(text: &mut String, location: &Location, updates: &[&FindingUpdate<
     let finding = &first.finding;
     let detail = printable(&finding.detail);
     let _ = write!(text, "\nCould not evaluate {}: {detail}\n", counted(names.0.len(), "key"));
-    let (severity, change) = (finding.severity.as_str(), what_changed(first, all_new));
+    let (severity, change) = (finding.severity.as_str(), changed(first, all_new));
     let _ = writeln!(text, "  {severity}  {}{change}", controls.join(", "));
     let _ = writeln!(text, "    Where: {names}");
     tell_remediation(text, finding);
@@ -257,17 +255,9 @@ fn tell_cause(text: &mut String, location: &Location, updates: &[&FindingUpdate<
     }
 }
 
-/// What happened to an open finding. Where all are new, the first line says so.
-fn what_changed(update: &FindingUpdate<'_>, all_new: bool) -> String {
-    match (update.change, &update.was) {
-        (Some(Change::Worsened), Some((severity, reason))) if *severity != update.finding.severity => {
-            format!(" (worsened, was {} {reason})", severity.as_str())
-        }
-        (Some(Change::Worsened), _) => " (worsened)".to_owned(),
-        (Some(Change::Reminder), _) => format!(" (still open, since {})", date(update.first_seen)),
-        _ if all_new => String::new(),
-        _ => " (new)".to_owned(),
-    }
+fn changed(update: &FindingUpdate<'_>, all_new: bool) -> String {
+    let FindingUpdate { change, finding, first_seen, was, .. } = update;
+    what_changed(*change, finding.severity, was.as_ref(), *first_seen, all_new)
 }
 
 fn tell_remediation(text: &mut String, finding: &Finding) {
@@ -357,9 +347,7 @@ impl Names {
 
 impl std::fmt::Display for Names {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (told, more) = self.0.split_at(self.0.len().min(MAX_NAMED_KEYS));
-        f.write_str(&told.join(", "))?;
-        if more.is_empty() { Ok(()) } else { write!(f, " and {} more", more.len()) }
+        f.write_str(&joined(&self.0, MAX_NAMED_KEYS))
     }
 }
 
@@ -368,33 +356,10 @@ fn name(finding: &Finding) -> String {
     printable(finding.aliases.first().unwrap_or(&finding.key_arn))
 }
 
-/// The key's first alias with the beginning of its ID, or its ID.
-fn short_name(finding: &Finding) -> String {
-    const SHORT: usize = 12;
-    let id = printable(&finding.key_id);
-    let Some(alias) = finding.aliases.first() else { return id };
-    let short: String = id.chars().take(SHORT).collect();
-    let ellipsis = if short.len() < id.len() { "…" } else { "" };
-    format!("{} ({short}{ellipsis})", printable(alias))
-}
-
 fn title(finding: &Finding) -> String {
     let arn = printable(&finding.key_arn);
     if finding.aliases.is_empty() {
         return arn;
     }
     format!("{} ({arn})", printable(&finding.aliases.join(", ")))
-}
-
-/// The evidence in one line, and each link in it in one of its own.
-fn tell_evidence(text: &mut String, finding: &Finding) {
-    let facts = finding.evidence.iter().map(|(name, value)| (fact_name(name), value_text(value)));
-    let (links, words): (Vec<_>, Vec<_>) = facts.partition(|(_, value)| value.starts_with("https://"));
-    if !words.is_empty() {
-        let words: Vec<_> = words.into_iter().map(|(name, value)| format!("{name} {value}")).collect();
-        let _ = writeln!(text, "    Evidence: {}", words.join("; "));
-    }
-    for (name, link) in links {
-        let _ = writeln!(text, "    Evidence, {name}: {link}");
-    }
 }

@@ -73,31 +73,48 @@ pub(crate) fn text(report: &Report, updates: &[FindingUpdate<'_>], room: usize) 
         message.to_string()
     };
     // What the counts of all controls take at most is set aside first.
-    let mut omitted: BTreeMap<&str, u64> = report.controls.keys().map(|control| (*control, u64::MAX)).collect();
-    let mut room = room.saturating_sub(escaped_len(&message(BTreeMap::new(), &omitted)));
-    omitted.clear();
-    let mut lists: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    let mut is_full = false;
+    let omitted: BTreeMap<&str, u64> = report.controls.keys().map(|control| (*control, u64::MAX)).collect();
+    let room = room.saturating_sub(escaped_len(&message(BTreeMap::new(), &omitted)));
+    let mut packing = Packing::with_room(room);
     for update in updates {
-        let mut carry = |list, value: &dyn Fn() -> Value| {
-            let value = (!is_full).then(value);
-            let bytes = value.as_ref().map_or(usize::MAX, |value| escaped_len(&value.to_string()) + 1);
-            // From the first that does not fit on all is omitted: what is carried is the worst.
-            is_full |= bytes > room;
-            match value.filter(|_| !is_full) {
-                Some(value) => {
-                    room -= bytes;
-                    lists.entry(list).or_default().push(value);
-                }
-                None => *omitted.entry(update.finding.control).or_default() += 1,
-            }
-        };
+        let control = update.finding.control;
         if let Some(change) = update.change {
-            carry(change.as_str(), &|| change_for_programs(update, change));
+            packing.carry(change.as_str(), control, || change_for_programs(update, change));
         }
         if let Some(status) = &update.exemption {
-            carry("exemptions", &|| exemption_for_programs(&update.finding, status));
+            packing.carry("exemptions", control, || exemption_for_programs(&update.finding, status));
         }
     }
-    message(lists, &omitted)
+    message(packing.lists, &packing.omitted)
+}
+
+/// Lists of as many findings as there is room for.
+#[derive(Debug)]
+pub(crate) struct Packing<'a> {
+    room: usize,
+    is_full: bool,
+    pub(crate) lists: BTreeMap<&'static str, Vec<Value>>,
+    /// How many are not carried, by control.
+    pub(crate) omitted: BTreeMap<&'a str, u64>,
+}
+
+impl<'a> Packing<'a> {
+    /// Room for n bytes, as they stand in JSON within JSON.
+    pub(crate) fn with_room(room: usize) -> Self {
+        Self { room, is_full: false, lists: BTreeMap::new(), omitted: BTreeMap::new() }
+    }
+
+    /// Carries or counts one more. From the first that does not fit on all are counted: what is carried is the worst.
+    pub(crate) fn carry(&mut self, list: &'static str, control: &'a str, value: impl FnOnce() -> Value) {
+        let value = (!self.is_full).then(value);
+        let bytes = value.as_ref().map_or(usize::MAX, |value| escaped_len(&value.to_string()) + 1);
+        self.is_full |= bytes > self.room;
+        match value.filter(|_| !self.is_full) {
+            Some(value) => {
+                self.room -= bytes;
+                self.lists.entry(list).or_default().push(value);
+            }
+            None => *self.omitted.entry(control).or_default() += 1,
+        }
+    }
 }

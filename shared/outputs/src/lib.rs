@@ -4,11 +4,16 @@ pub mod alert;
 mod alert_email;
 mod alert_json;
 mod evidence;
-pub mod metrics;
 #[cfg(feature = "page")]
 mod numbers;
 #[cfg(feature = "page")]
 pub mod page;
+pub mod digest;
+pub mod digest_chat;
+mod digest_email;
+mod digest_json;
+pub mod metrics;
+pub mod operations;
 pub mod response;
 #[cfg(feature = "scan")]
 pub mod scan;
@@ -19,3 +24,4 @@ pub mod scan_page;
 #[cfg(feature = "scan")]
 pub mod scan_table;
 mod updates;
+mod words;

@@ -29,6 +29,9 @@ pub struct AlertCounts {
     pub deleted: usize,
     /// What waits because nobody has confirmed a subscription, of any of these kinds, and exemption notices.
     pub held_back: usize,
+    /// What waits for the reporter, of any of these kinds, and exemption notices. Left out where nothing does.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub pending: usize,
     /// Messages that the topic took.
     pub messages_published: usize,
 }
@@ -49,7 +52,8 @@ pub struct Response {
     keys_listed: u64,
     keys_not_reached: u64,
     controls: BTreeMap<&'static str, Counts>,
-    findings: Vec<Finding>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<Vec<Finding>>,
     findings_omitted: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     evaluations: Option<Vec<EvaluationLine>>,
@@ -82,7 +86,7 @@ impl Response {
             keys_listed: report.keys_listed,
             keys_not_reached: report.keys_not_reached,
             controls: report.controls,
-            findings,
+            findings: Some(findings),
             findings_omitted,
             evaluations: None,
             evaluations_omitted: None,
@@ -97,6 +101,13 @@ impl Response {
             response.evaluations = Some(evaluations.lines);
         }
         response
+    }
+
+    /// The counts alone: what a state machine may hand on.
+    pub fn summary(report: Report, alerts: AlertCounts) -> Self {
+        let findings_omitted = report.findings.len();
+        let report = Report { findings: Vec::new(), evaluations: None, ..report };
+        Self { findings: None, findings_omitted, ..Self::new(report, alerts) }
     }
 }
 
@@ -150,6 +161,26 @@ mod tests {
         assert_eq!(response["controls"]["grave"]["NON_COMPLIANT"], 1_200);
         assert_eq!(response["controls"]["grave"]["COMPLIANT"], 0);
         assert_eq!(response["evaluated_at"], "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_summary_is_small_and_counts() {
+        let mut report = report();
+        for n in 0..50_000 {
+            let verdicts = [Verdict::compliant("good"), Verdict::non_compliant("bad")];
+            report.add(&key(&n.to_string()), &CONTROLS, verdicts, None);
+        }
+        let summary = Response::summary(report, AlertCounts { pending: 50_000, ..AlertCounts::default() });
+        let text = serde_json::to_string(&summary).unwrap();
+        assert!(text.len() < 1_000, "{text}");
+        let summary = serde_json::to_value(&summary).unwrap();
+        assert_eq!(
+            (&summary["findings"], &summary["evaluations"]),
+            (&serde_json::Value::Null, &serde_json::Value::Null)
+        );
+        assert_eq!(summary["findings_omitted"], 50_000);
+        assert_eq!(summary["controls"]["grave"]["NON_COMPLIANT"], 50_000);
+        assert_eq!(summary["alerts"]["pending"], 50_000);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::accounts::AccountDescription;
 use crate::faults::Fault;
 use crate::operation::Operation;
 use crate::regions::RegionDescription;
@@ -31,6 +32,8 @@ pub struct FleetDescription {
     pub subscriptions_confirmed: u32,
     /// Items on a page of `Query`, at most. Default: as many as 1 MB holds.
     pub table_page_size: Option<usize>,
+    /// Of how many writes, the last ones, the index of a table has yet to learn. Default 0.
+    pub index_lag_writes: usize,
     /// Datapoints on a page of `GetMetricData`, at most. Default: as many as the call asks for, up to 100,800.
     pub metric_page_size: Option<usize>,
     /// What `GetMetricData` says beside its results.
@@ -49,6 +52,12 @@ pub struct FleetDescription {
     pub faults: BTreeMap<Operation, Fault>,
     /// Other Regions, by name. A Region that is not described has no keys.
     pub regions: BTreeMap<String, RegionDescription>,
+    /// Other accounts, by ID. The fleet's own may lend itself their roles, and is of the same organisation.
+    pub accounts: BTreeMap<String, AccountDescription>,
+    /// Organizational units by ID, each with its parent: another one, or the root `r-root`.
+    pub organizational_units: BTreeMap<String, String>,
+    /// Regions that the fleet's own account has enabled. Default: its own.
+    pub enabled_regions: Option<Vec<String>>,
 }
 
 impl Default for FleetDescription {
@@ -61,6 +70,7 @@ impl Default for FleetDescription {
             tables: Vec::new(),
             subscriptions_confirmed: 1,
             table_page_size: None,
+            index_lag_writes: 0,
             metric_page_size: None,
             metric_messages: Vec::new(),
             quotas: false,
@@ -70,6 +80,9 @@ impl Default for FleetDescription {
             custom_key_stores: Vec::new(),
             faults: BTreeMap::new(),
             regions: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            organizational_units: BTreeMap::new(),
+            enabled_regions: None,
         }
     }
 }

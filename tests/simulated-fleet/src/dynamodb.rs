@@ -1,4 +1,5 @@
-//! DynamoDB as the findings ledger uses it: tables with the key attributes `pk` and `sk`, both strings.
+//! DynamoDB as the findings ledger uses it: tables with the key attributes `pk` and `sk`, both strings, and an index on
+//! `waits` and `pk` that knows keys only and learns late.
 //!
 //! What the fleet does not simulate is refused by its name, not ignored.
 
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::error::ApiError;
 use crate::expression::{Comparator, Condition, Operand, Substitutes, parse, validation};
 use crate::operation::Operation;
-use crate::table::{Attribute, Item, ItemKey, Tables, size};
+use crate::table::{Attribute, INDEX, Item, ItemKey, Tables, size};
 
 const MAX_ITEM_BYTES: usize = 409_600;
 const MAX_PAGE_BYTES: usize = 1_048_576;
@@ -24,6 +25,8 @@ const KEY_ATTRIBUTES: [(&str, usize); 2] = [("pk", 2048), ("sk", 1024)];
 pub(crate) struct Rules {
     /// Items on a page of `Query`, at most.
     pub(crate) page_size: Option<usize>,
+    /// Of how many writes, the last ones, the index has yet to learn.
+    pub(crate) index_lag: usize,
     /// How many writes of a batch are applied; the others are left unprocessed.
     pub(crate) processed: Option<usize>,
 }
@@ -69,10 +72,24 @@ struct GetItem {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Query {
     table_name: String,
+    index_name: Option<String>,
     key_condition_expression: String,
     expression_attribute_names: Option<BTreeMap<String, String>>,
     expression_attribute_values: Option<BTreeMap<String, Attribute>>,
     limit: Option<i64>,
+    exclusive_start_key: Option<Item>,
+    consistent_read: Option<bool>,
+    #[serde(rename = "ReturnConsumedCapacity")]
+    _capacity: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Scan {
+    table_name: String,
+    filter_expression: Option<String>,
+    expression_attribute_names: Option<BTreeMap<String, String>>,
+    expression_attribute_values: Option<BTreeMap<String, Attribute>>,
     exclusive_start_key: Option<Item>,
     #[serde(rename = "ConsistentRead")]
     _consistent: Option<bool>,
@@ -104,6 +121,7 @@ pub(crate) fn answer(tables: &mut Tables, operation: Operation, body: &[u8], rul
         Operation::DeleteItem => delete_item(tables, &request(body)?),
         Operation::GetItem => get_item(tables, &request(body)?),
         Operation::Query => query(tables, &request(body)?, rules),
+        Operation::Scan => scan(tables, &request(body)?, rules),
         Operation::BatchWriteItem => batch_write_item(tables, request(body)?, rules),
         _ => Err(crate::kms::unknown_operation()),
     }
@@ -156,13 +174,69 @@ fn get_item(tables: &Tables, get: &GetItem) -> Result<Value, ApiError> {
     Ok(item.map_or_else(|| json!({}), |item| json!({ "Item": item })))
 }
 
-fn query(tables: &Tables, query: &Query, rules: Rules) -> Result<Value, ApiError> {
+/// All items, page by page, as far as they pass the filter: a page counts what it looked at.
+fn scan(tables: &Tables, scan: &Scan, rules: Rules) -> Result<Value, ApiError> {
+    let (names, values) = (scan.expression_attribute_names.as_ref(), scan.expression_attribute_values.as_ref());
+    let mut substitutes = Substitutes::new(names, values)?;
+    let filter =
+        scan.filter_expression.as_deref().map(|text| parse("FilterExpression", text, &mut substitutes)).transpose()?;
+    substitutes.finish(filter.is_some())?;
+    let start = scan.exclusive_start_key.as_ref().map(key).transpose()?;
+    let (mut items, mut scanned, mut bytes) = (Vec::new(), 0_usize, 0_usize);
+    let all = table(tables, &scan.table_name)?;
+    for (key, item) in all.iter().filter(|(key, _)| start.as_ref().is_none_or(|start| *key > start)) {
+        if filter.as_ref().is_none_or(|filter| filter.holds(Some(item))) {
+            items.push(json!(item));
+        }
+        scanned = scanned.saturating_add(1);
+        bytes = bytes.saturating_add(size(item));
+        if bytes > MAX_PAGE_BYTES || rules.page_size == Some(scanned) {
+            return Ok(page(items, Some(key)));
+        }
+    }
+    Ok(page(items, None))
+}
+
+/// What the index knows of the items that wait in one of its partitions: their keys.
+fn query_index(tables: &mut Tables, query: &Query, condition: &Condition, rules: Rules) -> Result<Value, ApiError> {
+    if query.index_name.as_deref() != Some(INDEX) {
+        return Err(validation("The table does not have the specified index"));
+    }
+    if query.consistent_read == Some(true) {
+        return Err(validation("Consistent reads are not supported on global secondary indexes"));
+    }
+    if query.exclusive_start_key.is_some() || query.limit.is_some() {
+        return Err(validation("The fleet does not simulate start keys and limits of an index"));
+    }
+    partition(condition, INDEX, "pk")?;
+    table(tables, &query.table_name)?;
+    let text = |text: &String| Attribute::S(text.clone());
+    let known = tables.index(&query.table_name, rules.index_lag);
+    let items = known.iter().map(|(waits, (pk, sk))| {
+        Item::from([(INDEX.to_owned(), text(waits)), ("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
+    });
+    let limit = rules.page_size.unwrap_or(usize::MAX);
+    let mut items: Vec<Item> = items.filter(|item| condition.holds(Some(item))).collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let last = items.last().cloned().filter(|_| more);
+    let mut page = page(items.iter().map(|item| json!(item)).collect(), None);
+    if let (Some(last), Some(members)) = (last, page.as_object_mut()) {
+        members.insert("LastEvaluatedKey".to_owned(), json!(last));
+    }
+    Ok(page)
+}
+
+fn query(tables: &mut Tables, query: &Query, rules: Rules) -> Result<Value, ApiError> {
     const FIELD: &str = "KeyConditionExpression";
     let mut substitutes =
         Substitutes::new(query.expression_attribute_names.as_ref(), query.expression_attribute_values.as_ref())?;
     let condition = parse(FIELD, &query.key_condition_expression, &mut substitutes)?;
     substitutes.finish(true)?;
-    let pk = partition(&condition)?;
+    if query.index_name.is_some() {
+        return query_index(tables, query, &condition, rules);
+    }
+    let pk = partition(&condition, "pk", "sk")?;
     let limit = match query.limit {
         None => usize::MAX,
         Some(limit) => usize::try_from(limit).ok().filter(|limit| *limit > 0).ok_or_else(|| {
@@ -211,11 +285,11 @@ fn page(items: Vec<Value>, last: Option<&ItemKey>) -> Value {
     Value::Object(page)
 }
 
-/// The partition that a key condition names.
-fn partition(condition: &Condition) -> Result<String, ApiError> {
+/// The partition that a key condition names, where the key consists of these two attributes.
+fn partition(condition: &Condition, pk_name: &str, sk: &str) -> Result<String, ApiError> {
     let of_pk = |condition: &Condition| match condition {
         Condition::Compare(Operand::Path(path), Comparator::Equal, Operand::Value(Attribute::S(pk)))
-            if path.as_slice() == ["pk"] =>
+            if path.as_slice() == [pk_name] =>
         {
             Some(pk.clone())
         }
@@ -223,9 +297,9 @@ fn partition(condition: &Condition) -> Result<String, ApiError> {
     };
     let is_of_sk = |condition: &Condition| match condition {
         Condition::Compare(Operand::Path(path), comparator, Operand::Value(Attribute::S(_))) => {
-            path.as_slice() == ["sk"] && *comparator != Comparator::NotEqual
+            path.as_slice() == [sk] && *comparator != Comparator::NotEqual
         }
-        Condition::BeginsWith(Operand::Path(path), Operand::Value(_)) => path.as_slice() == ["sk"],
+        Condition::BeginsWith(Operand::Path(path), Operand::Value(_)) => path.as_slice() == [sk],
         _ => false,
     };
     let pk = match condition {
@@ -238,7 +312,7 @@ fn partition(condition: &Condition) -> Result<String, ApiError> {
     };
     match pk {
         None => Err(validation("Query key condition not supported")),
-        Some(pk) if pk.is_empty() => Err(empty_key("pk")),
+        Some(pk) if pk.is_empty() => Err(empty_key(pk_name)),
         Some(pk) => Ok(pk),
     }
 }

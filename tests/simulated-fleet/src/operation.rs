@@ -11,6 +11,8 @@ pub(crate) enum Service {
     CloudWatch,
     DynamoDb,
     Kms,
+    Organizations,
+    S3,
     Sns,
     Sts,
 }
@@ -35,23 +37,28 @@ pub enum Operation {
     GetKeyRotationStatus,
     GetMetricData,
     GetTopicAttributes,
+    ListAccounts,
+    ListAccountsForParent,
     ListAliases,
     ListGrants,
     ListKeyRotations,
     ListKeys,
     ListMetrics,
+    ListOrganizationalUnitsForParent,
     ListRegions,
     ListResourceTags,
     Publish,
     PutItem,
+    PutObject,
     Query,
+    Scan,
     Sign,
     Verify,
     VerifyMac,
 }
 
 impl Operation {
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 33] = [
         Self::AssumeRole,
         Self::BatchWriteItem,
         Self::Decrypt,
@@ -67,16 +74,21 @@ impl Operation {
         Self::GetKeyRotationStatus,
         Self::GetMetricData,
         Self::GetTopicAttributes,
+        Self::ListAccounts,
+        Self::ListAccountsForParent,
         Self::ListAliases,
         Self::ListGrants,
         Self::ListKeyRotations,
         Self::ListKeys,
         Self::ListMetrics,
+        Self::ListOrganizationalUnitsForParent,
         Self::ListRegions,
         Self::ListResourceTags,
         Self::Publish,
         Self::PutItem,
+        Self::PutObject,
         Self::Query,
+        Self::Scan,
         Self::Sign,
         Self::Verify,
         Self::VerifyMac,
@@ -100,16 +112,21 @@ impl Operation {
             Self::GetKeyRotationStatus => "GetKeyRotationStatus",
             Self::GetMetricData => "GetMetricData",
             Self::GetTopicAttributes => "GetTopicAttributes",
+            Self::ListAccounts => "ListAccounts",
+            Self::ListAccountsForParent => "ListAccountsForParent",
             Self::ListAliases => "ListAliases",
             Self::ListGrants => "ListGrants",
             Self::ListKeyRotations => "ListKeyRotations",
             Self::ListKeys => "ListKeys",
             Self::ListMetrics => "ListMetrics",
+            Self::ListOrganizationalUnitsForParent => "ListOrganizationalUnitsForParent",
             Self::ListRegions => "ListRegions",
             Self::ListResourceTags => "ListResourceTags",
             Self::Publish => "Publish",
             Self::PutItem => "PutItem",
+            Self::PutObject => "PutObject",
             Self::Query => "Query",
+            Self::Scan => "Scan",
             Self::Sign => "Sign",
             Self::Verify => "Verify",
             Self::VerifyMac => "VerifyMac",
@@ -127,8 +144,16 @@ impl Operation {
 
     pub(crate) fn service(self) -> Service {
         match self {
-            Self::BatchWriteItem | Self::DeleteItem | Self::GetItem | Self::PutItem | Self::Query => Service::DynamoDb,
+            Self::BatchWriteItem | Self::DeleteItem | Self::GetItem | Self::PutItem | Self::Query | Self::Scan => {
+                Service::DynamoDb
+            }
+            Self::AssumeRole | Self::GetCallerIdentity => Service::Sts,
             Self::GetMetricData | Self::ListMetrics => Service::CloudWatch,
+            Self::ListAccounts | Self::ListAccountsForParent | Self::ListOrganizationalUnitsForParent => {
+                Service::Organizations
+            }
+            Self::ListRegions => Service::Account,
+            Self::PutObject => Service::S3,
             Self::GetTopicAttributes | Self::Publish => Service::Sns,
             Self::AssumeRole | Self::GetCallerIdentity => Service::Sts,
             Self::ListRegions => Service::Account,
@@ -138,7 +163,7 @@ impl Operation {
 
     /// Whether it writes or publishes.
     pub(crate) fn mutates(self) -> bool {
-        matches!(self, Self::BatchWriteItem | Self::DeleteItem | Self::Publish | Self::PutItem)
+        matches!(self, Self::BatchWriteItem | Self::DeleteItem | Self::Publish | Self::PutItem | Self::PutObject)
     }
 
     /// Whether it answers page by page, with KMS's markers.

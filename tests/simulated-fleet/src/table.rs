@@ -1,6 +1,6 @@
-//! Tables of items by `pk` and `sk`, and what was written to them.
+//! Tables of items by `pk` and `sk`, their sparse index `waits`, and what was written to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,6 +10,9 @@ pub(crate) type Item = BTreeMap<String, Attribute>;
 
 /// The partition key and the sort key.
 pub(crate) type ItemKey = (String, String);
+
+/// Name of the index that every table has, and of the attribute that puts an item into it.
+pub(crate) const INDEX: &str = "waits";
 
 /// A typed value, as it stands in a request.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -54,33 +57,59 @@ pub enum WriteKind {
 
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
-    tables: BTreeMap<String, BTreeMap<ItemKey, Item>>,
+    items: BTreeMap<String, BTreeMap<ItemKey, Item>>,
+    /// What the index of each table knows: an item's value of `waits`.
+    indexes: BTreeMap<String, BTreeMap<ItemKey, String>>,
+    /// What it does not know yet: the table, the item, its value.
+    late: VecDeque<(String, ItemKey, Option<String>)>,
     pub(crate) writes: Vec<Write>,
 }
 
 impl Tables {
     /// Makes the table if it is not there yet.
     pub(crate) fn create(&mut self, name: &str) {
-        self.tables.entry(name.to_owned()).or_default();
+        self.items.entry(name.to_owned()).or_default();
     }
 
     pub(crate) fn table(&self, name: &str) -> Option<&BTreeMap<ItemKey, Item>> {
-        self.tables.get(name)
+        self.items.get(name)
     }
 
-    /// The first table by name.
-    pub(crate) fn first(&mut self) -> Option<&mut BTreeMap<ItemKey, Item>> {
-        self.tables.values_mut().next()
+    /// Puts an item into the first table by name, as if it had been there from the start; false if there is no table.
+    pub(crate) fn insert_into_first(&mut self, key: ItemKey, item: Item) -> bool {
+        let Some((name, items)) = self.items.iter_mut().next() else { return false };
+        if let Some(Attribute::S(waits)) = item.get(INDEX) {
+            self.indexes.entry(name.clone()).or_default().insert(key.clone(), waits.clone());
+        }
+        items.insert(key, item);
+        true
+    }
+
+    /// What the index of a table knows, while it has yet to learn of the last writes, n of them.
+    pub(crate) fn index(&mut self, table: &str, lag: usize) -> Vec<(String, ItemKey)> {
+        while self.late.len() > lag {
+            let Some((table, key, waits)) = self.late.pop_front() else { break };
+            let index = self.indexes.entry(table).or_default();
+            match waits {
+                Some(waits) => index.insert(key, waits),
+                None => index.remove(&key),
+            };
+        }
+        let index = self.indexes.get(table).into_iter().flatten();
+        index.map(|(key, waits)| (waits.clone(), key.clone())).collect()
     }
 
     pub(crate) fn put(&mut self, table: &str, key: ItemKey, item: Item) {
         self.record(WriteKind::Put, &key);
-        self.tables.entry(table.to_owned()).or_default().insert(key, item);
+        let waits = if let Some(Attribute::S(waits)) = item.get(INDEX) { Some(waits.clone()) } else { None };
+        self.late.push_back((table.to_owned(), key.clone(), waits));
+        self.items.entry(table.to_owned()).or_default().insert(key, item);
     }
 
     pub(crate) fn delete(&mut self, table: &str, key: &ItemKey) {
         self.record(WriteKind::Delete, key);
-        if let Some(items) = self.tables.get_mut(table) {
+        self.late.push_back((table.to_owned(), key.clone(), None));
+        if let Some(items) = self.items.get_mut(table) {
             items.remove(key);
         }
     }
@@ -91,7 +120,7 @@ impl Tables {
 
     /// All items as plain JSON, by table, partition key and sort key.
     pub(crate) fn items(&self) -> Vec<Value> {
-        self.tables.values().flat_map(BTreeMap::values).map(plain_item).collect()
+        self.items.values().flat_map(BTreeMap::values).map(plain_item).collect()
     }
 }
 

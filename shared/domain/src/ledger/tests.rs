@@ -645,3 +645,161 @@ fn a_key_that_its_tag_excludes_is_announced_once() {
     assert_eq!((told, open.len()), (0, 0));
     assert_eq!(excluded(open, true, 3).0, 1, "again, and told again");
 }
+
+/// A run that is told by whom `notify` says, over the table; its updates as (change, key), and what it writes before it
+/// tells. A run that is told later writes it; one that tells, marks all of it as told.
+fn run_told(table: &mut Table, day: &Day<'_>, notify: Notify) -> Vec<(Option<Change>, usize)> {
+    let ledger = Ledger::new(table.open.values().cloned()).told(notify);
+    let (report, sightings) = report(day, &ledger);
+    let reconciliation = ledger.reconcile(&report.findings, &sightings, &CONTROLS, day.now, INTERVAL);
+    let key = |update: &FindingUpdate<'_>| update.finding.key_id.parse::<usize>().unwrap();
+    let mut updates: Vec<_> = reconciliation.updates.iter().map(|update| (update.change, key(update))).collect();
+    updates.sort();
+    table.open.extend(reconciliation.before_the_alert().map(|record| (record.id(), record.clone())));
+    let (open, closed) = match notify {
+        Notify::Later => (vec![], reconciliation.ended()),
+        Notify::Now => reconciliation.after_the_alert(day.now),
+    };
+    table.open.extend(open.into_iter().map(|record| (record.id(), record)));
+    for record in closed {
+        table.open.remove(&record.id());
+        table.past.push(record);
+    }
+    updates
+}
+
+/// The reporter: what it tells of the table, all of which it marks.
+fn report_pending(table: &mut Table, now: Timestamp) -> Vec<(Option<Change>, usize)> {
+    let pending: Vec<_> = table.open.values().filter(|record| record.is_pending()).cloned().collect();
+    let mut told = vec![];
+    for record in pending {
+        let notice = record.notice(now).unwrap();
+        told.push((notice.change, record.key_id.parse().unwrap()));
+        table.open.remove(&record.id());
+        let record = record.told(now);
+        if notice.change == Some(Change::Resolved) {
+            table.past.push(record);
+        } else {
+            table.open.insert(record.id(), record);
+        }
+    }
+    told.sort();
+    told
+}
+
+#[test]
+fn who_tells_what() {
+    use Observation::{Absent, Compliant, NotReached};
+    // Key 0 has a change that waits; the run comes to key 0 or not, and key 1 has a change of its own or not.
+    let new = |key| (Some(Change::New), key);
+    let resolved = |key| (Some(Change::Resolved), key);
+    let nothing = &[][..];
+    let (deferred, left_by_now) = (Notify::Later, Notify::Now);
+    // Who left it, who runs, what it finds of the keys, what the run has to tell, what is left to the reporter.
+    let rows: &[(Notify, Notify, &[Observation], &[_], &[_])] = &[
+        (deferred, Notify::Now, &[NotReached, NotReached], nothing, &[new(0)]),
+        (deferred, Notify::Now, &[NotReached, BAD], &[new(1)], &[new(0)]),
+        (deferred, Notify::Now, &[BAD, BAD], &[new(0), new(1)], nothing),
+        (deferred, Notify::Now, &[BAD, NotReached], &[new(0)], nothing),
+        (deferred, Notify::Now, &[Compliant, NotReached], &[resolved(0)], nothing),
+        (deferred, Notify::Now, &[Absent, Compliant], &[resolved(0)], nothing),
+        (deferred, Notify::Now, &[Observation::NotFound, NotReached], &[new(0), resolved(0)], nothing),
+        (left_by_now, Notify::Now, &[NotReached, NotReached], &[new(0)], nothing),
+        (left_by_now, Notify::Now, &[NotReached, BAD], &[new(0), new(1)], nothing),
+        (left_by_now, Notify::Now, &[BAD, NotReached], &[new(0)], nothing),
+        // What is left to tell is all that waits, whoever left it.
+        (deferred, Notify::Later, &[NotReached, BAD], &[new(0), new(1)], &[new(0), new(1)]),
+        (deferred, Notify::Later, &[Compliant, NotReached], &[resolved(0)], &[resolved(0)]),
+        (left_by_now, Notify::Later, &[NotReached, BAD], &[new(0), new(1)], &[new(0), new(1)]),
+        (left_by_now, Notify::Later, &[Compliant, NotReached], &[resolved(0)], &[resolved(0)]),
+    ];
+    for (left_by, runs, found, told, rest) in rows {
+        let row = format!("left by {left_by:?}, {runs:?} finds {found:?}");
+        let mut table = Table::default();
+        let first = Day { found: &[BAD, Compliant], now: day(0), scoped: false };
+        // A run that tells and does not come to it: nobody listens, or it crashes.
+        let ledger = Ledger::new(vec![]).told(*left_by);
+        let (report, sightings) = report(&first, &ledger);
+        let reconciliation = ledger.reconcile(&report.findings, &sightings, &CONTROLS, day(0), INTERVAL);
+        table.open.extend(reconciliation.before_the_alert().map(|record| (record.id(), record.clone())));
+        assert!(table.open.values().all(|record| record.deferred == (*left_by == Notify::Later)), "{row}");
+        let scoped = found.contains(&NotReached);
+        let second = Day { found, now: day(1), scoped };
+        assert_eq!(run_told(&mut table, &second, *runs), *told, "{row}");
+        assert_eq!(report_pending(&mut table, day(1)), *rest, "{row}");
+        assert_eq!(report_pending(&mut table, day(1)), nothing, "{row}: once");
+        assert!(table.open.values().all(|record| !record.deferred), "{row}");
+    }
+}
+
+#[test]
+fn a_record_says_to_the_reporter_what_its_run_would_have_said() {
+    let tagged = |tag: &str| Observation::Tagged(Severity::Medium, "off", tag.to_owned());
+    let until = "until=2026-11-25 owner=ana reason=moves";
+    let days = [
+        [BAD, Observation::Bad(Severity::High, "late"), tagged("for ever"), tagged(until), Observation::Unknown("x")],
+        [
+            Observation::Bad(Severity::Critical, "worse"),
+            Observation::Compliant,
+            tagged("for ever"),
+            BAD,
+            Observation::Unknown("y"),
+        ],
+        [Observation::Absent, BAD, Observation::Compliant, BAD, Observation::Compliant],
+    ];
+    let (mut now, mut later) = (Table::default(), Table::default());
+    for (n, found) in (0..).zip(&days) {
+        let today = Day { found, now: day(n), scoped: false };
+        let ledger = Ledger::new(now.open.values().cloned());
+        let (report, sightings) = report(&today, &ledger);
+        let reconciliation = ledger.reconcile(&report.findings, &sightings, &CONTROLS, day(n), INTERVAL);
+        let mut expected: Vec<_> = reconciliation
+            .updates
+            .iter()
+            .map(|update| {
+                let Finding { key_id, reason, detail, severity, .. } = &*update.finding;
+                let (was, resolution, exemption) = (&update.was, &update.resolution, &update.exemption);
+                format!(
+                    "{:?} {key_id} {severity:?} {reason} {detail} {was:?} {resolution:?} {exemption:?}",
+                    update.change
+                )
+            })
+            .collect();
+        run_told(&mut now, &today, Notify::Now);
+        run_told(&mut later, &today, Notify::Later);
+        let told = later.open.values().filter_map(|record| Some((record, record.notice(day(n))?)));
+        let mut told: Vec<_> = told
+            .map(|(record, Notice { change, reason, detail, was, resolution, exemption, .. })| {
+                let (key_id, severity) = (&record.key_id, record.severity);
+                format!("{change:?} {key_id} {severity:?} {reason} {detail} {was:?} {resolution:?} {exemption:?}")
+            })
+            .collect();
+        expected.sort();
+        told.sort();
+        assert_eq!(told, expected, "day {n}");
+        report_pending(&mut later, day(n));
+        assert_eq!((&later.open, later.past.len()), (&now.open, now.past.len()), "day {n}");
+    }
+}
+
+#[test]
+fn records_of_earlier_versions_are_read_and_told() {
+    let old = serde_json::json!({
+        "key_arn": "arn:key/0", "key_id": "0", "aliases": ["alias/a"], "control": "c", "compliance": "NON_COMPLIANT",
+        "first_seen": "2026-11-23T06:00:00Z", "severity": "MEDIUM", "reason": "off", "told": null, "pending": "new",
+        "exemption": null, "story": [
+            {"at": "2026-11-23T06:00:00Z", "step": "new", "severity": "MEDIUM", "reason": "off", "detail": "it is off"}
+        ]
+    });
+    let record: Record = serde_json::from_value(old).unwrap();
+    let notice = record.notice(day(1)).unwrap();
+    assert_eq!((notice.change, notice.detail.as_str()), (Some(Change::New), "it is off"));
+    assert!(!record.deferred);
+    let mut table = Table::default();
+    table.open.insert(record.id(), record.told(day(0)));
+    // What such a record lacks is written once, and nobody is told.
+    for (n, writes) in [(1, 0), (2, 0)] {
+        let outcome = run(&mut table, &Day { found: &[BAD], now: day(n), scoped: false }, WHOLE);
+        assert_eq!((outcome.heard.len(), outcome.writes_before), (0, writes));
+    }
+}

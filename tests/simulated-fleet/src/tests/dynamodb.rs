@@ -392,3 +392,64 @@ fn a_crash_can_come_with_a_message() {
         assert_eq!(fleet.published().len(), published);
     }
 }
+
+#[test]
+fn an_index_knows_keys_only_and_learns_late() {
+    let fleet = serve(json!({"tables": ["findings"], "index_lag_writes": 2, "table_page_size": 1}));
+    let waiting = |pk: &str, sk: &str| and(item(pk, sk), json!({"waits": {"S": "pending#1"}, "more": {"S": "x"}}));
+    let query = |after: &str| {
+        let request = json!({
+            "TableName": "findings", "IndexName": "waits", "KeyConditionExpression": "#waits = :waits AND #pk > :after",
+            "ExpressionAttributeNames": {"#waits": "waits", "#pk": "pk"},
+            "ExpressionAttributeValues": {":waits": {"S": "pending#1"}, ":after": {"S": after}},
+        });
+        dynamodb(&fleet, "Query", request).json()
+    };
+    for (pk, sk) in [("a", "1"), ("a", "2"), ("b", "1")] {
+        put(&fleet, waiting(pk, sk));
+    }
+    let known = query("#");
+    assert_eq!(known["Items"], json!([{"pk": {"S": "a"}, "sk": {"S": "1"}, "waits": {"S": "pending#1"}}]));
+    assert_eq!(known["LastEvaluatedKey"], Value::Null, "the others are still to be learnt");
+    // The write that takes the attribute away is learnt late too.
+    put(&fleet, item("a", "1"));
+    put(&fleet, waiting("c", "1"));
+    let known = query("#");
+    assert_eq!(known["Items"][0]["sk"], json!({"S": "1"}));
+    assert_eq!(known["LastEvaluatedKey"]["pk"], json!({"S": "a"}), "a page of one");
+    assert_eq!(query("a")["Items"][0]["pk"], json!({"S": "b"}));
+    fleet.replace(FleetDescription::from_value(json!({"tables": ["findings"]})).unwrap()).unwrap();
+    let keys: Vec<_> = query("#")["Items"].as_array().unwrap().iter().map(|it| it["pk"]["S"].clone()).collect();
+    assert_eq!(keys, ["a", "b", "c"]);
+    for (member, value) in [("ConsistentRead", json!(true)), ("IndexName", json!("other")), ("Limit", json!(1))] {
+        let mut request = json!({
+            "TableName": "findings", "IndexName": "waits", "KeyConditionExpression": "waits = :w",
+            "ExpressionAttributeValues": {":w": {"S": "pending#1"}},
+        });
+        request[member] = value;
+        assert_eq!(code(&dynamodb(&fleet, "Query", request)), "ValidationException", "{member}");
+    }
+}
+
+#[test]
+fn scans_page_by_page_and_filters_what_it_looked_at() {
+    let fleet = serve(json!({"tables": ["findings"], "table_page_size": 2}));
+    for sk in ["open#1", "past#1", "open#2", "lease"] {
+        put(&fleet, item("p", sk));
+    }
+    let mut request = json!({
+        "TableName": "findings", "FilterExpression": "begins_with(#sk, :open)",
+        "ExpressionAttributeNames": {"#sk": "sk"}, "ExpressionAttributeValues": {":open": {"S": "open#"}},
+    });
+    let mut found = vec![];
+    for pages in 1.. {
+        let page = dynamodb(&fleet, "Scan", request.clone()).json();
+        found.extend(page["Items"].as_array().unwrap().iter().map(|item| item["sk"]["S"].clone()));
+        if page["LastEvaluatedKey"].is_null() {
+            assert_eq!(pages, 3);
+            break;
+        }
+        request["ExclusiveStartKey"] = page["LastEvaluatedKey"].clone();
+    }
+    assert_eq!(found, ["open#1", "open#2"]);
+}

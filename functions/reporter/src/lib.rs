@@ -1,0 +1,148 @@
+//! The reporter: it looks at no key. It tells what waits in the ledger, in one digest over all functions, accounts and Regions, and
+//! what came of the checks of one execution of the daily check.
+//!
+//! | `detail` | it tells |
+//! |---|---|
+//! | nothing | all that waits; and the operators, what failed |
+//! | `min_severity` | what waits and is open and so bad, before the checks are through; nothing else |
+//! | `dry_run` | nobody: it answers what it would tell |
+
+mod controls;
+mod report;
+mod settings;
+
+use aws_config::SdkConfig;
+use domain::control::Severity;
+use lambda::event::{self, InvalidEvent};
+use lambda::{Function, HandlerError, Invocation};
+use monitor::settings::{Environment, InvalidConfiguration};
+use monitor::target::Home;
+use outputs::metrics::DailyCheckMeasured;
+use serde_json::Value;
+
+pub use controls::ACCOUNT_REACHABLE;
+pub use report::{Answer, Reporting};
+pub use settings::{SETTINGS, Settings};
+
+/// Name of the function.
+pub const FUNCTION: &str = "reporter";
+
+/// What the sender of an event may choose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Tell only what is open and so bad.
+    pub min_severity: Option<Severity>,
+    /// Publish nothing, write nothing.
+    pub dry_run: bool,
+}
+
+impl Options {
+    /// Reads the options of an event.
+    ///
+    /// # Errors
+    /// The event is not understood; the error names the field.
+    pub fn parse(event: &Value) -> Result<Self, InvalidEvent> {
+        let mut options = Self::default();
+        for (name, value) in event::details(event)? {
+            let field = format!("detail.{name}");
+            match name.as_str() {
+                "min_severity" => options.min_severity = Some(severity(&field, &value)?),
+                "dry_run" => options.dry_run = event::boolean(&field, &value)?,
+                _ => return Err(InvalidEvent::new(field, "is no option; there are `min_severity`, `dry_run`")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn severity(field: &str, value: &Value) -> Result<Severity, InvalidEvent> {
+    let all = [Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
+    let found = all.into_iter().find(|severity| value.as_str() == Some(severity.as_str()));
+    let problem = || format!("{} is none of `LOW`, `MEDIUM`, `HIGH`, `CRITICAL`", event::shown(value));
+    found.ok_or_else(|| InvalidEvent::new(field, problem()))
+}
+
+/// The function with its settings.
+#[derive(Debug)]
+pub struct Reporter {
+    settings: Settings,
+    home: Home,
+}
+
+impl Function for Reporter {
+    type Response = Answer;
+
+    fn new(environment: &Environment, config: SdkConfig) -> Result<Self, InvalidConfiguration> {
+        let (home, settings) = Settings::read(environment)?;
+        Ok(Self { settings, home: Home::new(&config, home) })
+    }
+
+    async fn answer(&self, invocation: Invocation<'_>) -> Result<Answer, HandlerError> {
+        let options = Options::parse(&invocation.event)?;
+        let execution = invocation.event.as_object().and_then(event::id);
+        let reporting = Reporting {
+            home: &self.home,
+            settings: &self.settings,
+            options,
+            location: &invocation.location,
+            execution: execution.as_deref().unwrap_or(&invocation.request_id),
+            // The same request comes again after a failure: the instant makes its attempts different.
+            attempt: &format!("{} {}", invocation.request_id, invocation.now),
+            now: invocation.now,
+            ends_at: invocation.ends_at,
+            deadlines: &invocation.deadlines,
+        };
+        let answer = reporting.run().await?;
+        tracing::info!(
+            function = FUNCTION,
+            messages_published = answer.alerts.messages_published,
+            parts_held = answer.parts_held,
+            failed_checks = answer.failed_checks,
+            "the run is done"
+        );
+        if !options.dry_run && options.min_severity.is_none() {
+            let measured = DailyCheckMeasured {
+                coverage_percent: answer.coverage_percent,
+                targets_planned: answer.targets_planned,
+                targets_reached: answer.targets_reached,
+                failed_checks: answer.failed_checks,
+                messages_published: answer.alerts.messages_published,
+                held_back: answer.alerts.held_back,
+                run_duration_ms: invocation.took_ms(),
+            };
+            invocation.emit(&invocation.emission.daily_check_line(FUNCTION, measured));
+        }
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn options_are_read_and_what_is_none_is_named() {
+        let critical = Options { min_severity: Some(Severity::Critical), dry_run: false };
+        for (event, expected) in [
+            (json!({}), Ok(Options::default())),
+            (json!({"id": "e", "detail": {}}), Ok(Options::default())),
+            (json!({"id": "e", "detail": {"min_severity": "CRITICAL"}}), Ok(critical)),
+            (json!({"detail": "{\"min_severity\": \"CRITICAL\"}"}), Ok(critical)),
+            (json!({"detail": {"dry_run": true}}), Ok(Options { dry_run: true, min_severity: None })),
+            (json!([]), Err("event: an empty list is not an object")),
+            (json!({"min_severity": "HIGH"}), Err("min_severity: is no field of an EventBridge event")),
+            (json!({"detail": {"min_severity": "critical"}}), Err("detail.min_severity: `critical` is none of `LOW`")),
+            (json!({"detail": {"min_severity": 4}}), Err("detail.min_severity: `4` is none of")),
+            (json!({"detail": {"dry_run": "yes"}}), Err("detail.dry_run: `yes` is not true or false")),
+            (json!({"detail": {"keys": ["k"]}}), Err("detail.keys: is no option; there are `min_severity`, `dry_run`")),
+        ] {
+            let read = Options::parse(&event).map_err(|error| error.to_string());
+            match (&read, &expected) {
+                (Err(error), Err(start)) => assert!(error.starts_with(start), "{event}: {error}"),
+                _ => assert_eq!(read, expected.map_err(str::to_owned), "{event}"),
+            }
+        }
+    }
+}

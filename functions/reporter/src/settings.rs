@@ -1,0 +1,53 @@
+//! The reporter's own settings.
+
+use domain::route::{ROUTE_FORMS, Route};
+use monitor::settings::{Environment, HomeSettings, InvalidConfiguration, Setting, Text, topic_arn};
+
+static OPERATIONS_TOPIC_ARN: Text<String> = Text {
+    name: "OPERATIONS_TOPIC_ARN",
+    default: "",
+    is_required: false,
+    allowed: "the ARN of an SNS topic",
+    parse: topic_arn,
+    meaning: "topic that hears which checks and routes failed; empty = nobody does",
+};
+
+static ROUTES: Text<Vec<Route>> = Text {
+    name: "ROUTES",
+    default: "",
+    is_required: false,
+    allowed: ROUTE_FORMS,
+    parse: |value| Route::parse_all(value).ok(),
+    meaning: "further topics, each told of the accounts that are named with it; empty = none",
+};
+
+/// All of them, beside those of a home.
+pub const SETTINGS: &[&dyn Setting] = &[&OPERATIONS_TOPIC_ARN, &ROUTES];
+
+/// The reporter's own settings.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Topic that hears what failed.
+    pub operations_topic_arn: Option<String>,
+    /// Further topics that hear of some accounts.
+    pub routes: Vec<Route>,
+}
+
+impl Settings {
+    /// Reads them, with those of the home. There is nothing to report without a ledger.
+    ///
+    /// # Errors
+    /// One of them is missing or does not parse.
+    pub fn read(environment: &Environment) -> Result<(HomeSettings, Self), InvalidConfiguration> {
+        let home = HomeSettings::read(environment)?;
+        if home.findings_table.is_none() {
+            let allowed = "the name of a DynamoDB table".to_owned();
+            return Err(InvalidConfiguration::Missing { variable: "FINDINGS_TABLE", allowed });
+        }
+        let settings = Self {
+            operations_topic_arn: OPERATIONS_TOPIC_ARN.read(environment)?,
+            routes: ROUTES.read(environment)?.unwrap_or_default(),
+        };
+        Ok((home, settings))
+    }
+}
