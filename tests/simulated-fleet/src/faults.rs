@@ -193,7 +193,6 @@ impl Fault {
             (FaultKind::Throttled, Service::DynamoDb) => {
                 (400, "ProvisionedThroughputExceededException", "Throughput exceeds the current capacity".to_owned())
             }
-            (FaultKind::Throttled, Service::Account) => (429, "TooManyRequestsException", "Rate exceeded".to_owned()),
             (FaultKind::Throttled, Service::Kms) => (400, "ThrottlingException", THROTTLED.to_owned()),
             (FaultKind::ServerError, _) => {
                 let code = match service {
@@ -205,9 +204,6 @@ impl Fault {
                     Service::Kms => "KMSInternalException",
                 };
                 (self.status.unwrap_or(500), code, "An internal error occurred.".to_owned())
-            }
-            (FaultKind::NotFound, Service::Account | Service::Sts) => {
-                (404, "ResourceNotFoundException", "Not found".to_owned())
             }
             (FaultKind::NotFound, Service::Sns) => (404, "NotFound", "Topic does not exist".to_owned()),
             (FaultKind::NotFound, Service::Sts) => {

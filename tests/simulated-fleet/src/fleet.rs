@@ -34,7 +34,6 @@ use crate::quotas::Quotas;
 use crate::regions;
 use crate::server::Server;
 use crate::sns::{self, Published};
-use crate::sts;
 use crate::table::{Attribute, Tables, Write};
 
 /// A fleet that is being served on the loopback interface, until it is dropped.

@@ -155,8 +155,6 @@ impl Operation {
             Self::ListRegions => Service::Account,
             Self::PutObject => Service::S3,
             Self::GetTopicAttributes | Self::Publish => Service::Sns,
-            Self::AssumeRole | Self::GetCallerIdentity => Service::Sts,
-            Self::ListRegions => Service::Account,
             _ => Service::Kms,
         }
     }
