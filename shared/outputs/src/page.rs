@@ -178,7 +178,7 @@ impl Page<'_> {
                 .iter()
                 .filter_map(|severity| {
                     let count = self.open().filter(|it| it.severity == *severity).count();
-                    (count > 0).then(|| format!("{} {}", grouped(count as u64), severity.as_str().to_lowercase()))
+                    (count > 0).then(|| format!("{}\u{a0}{}", grouped(count as u64), severity.as_str().to_lowercase()))
                 })
                 .collect();
             let of = if keys >= of_keys {
@@ -616,4 +616,306 @@ fn number(number: impl Borrow<u64>) -> String {
 
 fn number_of(number: impl Borrow<u64>, noun: &str) -> String {
     counted(*number.borrow(), noun)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::control::Control;
+    use domain::exemption::Exemption;
+    use domain::failure::{Cause as FailureCause, Failure};
+    use domain::finding::KeyIdentity;
+    use domain::report::Report;
+    use domain::verdict::Verdict as Judged;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn control(id: &'static str, severity: Severity) -> Control {
+        Control { id, title: "what is asked", severity, other_severities: "", references: &["Rule 1"] }
+    }
+    static MILD: Control = control("mild-control", Severity::Low);
+    static GRAVE: Control = control("grave-control", Severity::Critical);
+    static CONTROLS: [&Control; 2] = [&MILD, &GRAVE];
+
+    fn location() -> Location {
+        Location { partition: "aws".into(), region: "us-east-1".into(), account_id: "123456789012".into() }
+    }
+
+    fn key(n: usize) -> KeyIdentity {
+        let id = format!("1234abcd-12ab-34cd-56ef-{n:012}");
+        KeyIdentity { arn: location().key_arn(&id), id }
+    }
+
+    fn at() -> Timestamp {
+        "2026-11-25T06:00:00Z".parse().unwrap()
+    }
+
+    /// A report whose n-th key gets what `verdicts` says.
+    fn report(keys: usize, verdicts: impl Fn(usize) -> [Judged; 2]) -> Report {
+        let mut report = Report::new("a-checker", &location(), at(), &CONTROLS, None);
+        for n in 0..keys {
+            report.add(&key(n), &CONTROLS, verdicts(n), None);
+        }
+        report.close(&BTreeMap::new());
+        report
+    }
+
+    fn page(report: &Report) -> Page<'_> {
+        let Report { location, keys_listed, keys_not_reached, complete, .. } = report;
+        Page {
+            evaluated_at: at(),
+            places: vec![Place {
+                account_id: Some(&location.account_id),
+                region: &location.region,
+                keys: *keys_listed,
+                keys_not_reached: *keys_not_reached,
+                is_complete: *complete,
+                failure: None,
+            }],
+            controls: CONTROLS
+                .iter()
+                .map(|it| ControlCounts {
+                    control: it.id,
+                    title: it.title,
+                    references: it.references,
+                    counts: report.controls[it.id],
+                })
+                .collect(),
+            findings: report.findings.iter().map(|finding| PlacedFinding { location, finding, since: None }).collect(),
+            passing: report.passing,
+            below_severity: 0,
+            notes: Vec::new(),
+            settings: vec![("MAX_KEY_AGE_DAYS".into(), "365".into())],
+            made_by: "kms-compliance 9.9.9",
+            json_sha256: Some("feedc0de".into()),
+        }
+    }
+
+    fn good() -> Judged {
+        Judged::compliant("good")
+    }
+
+    fn bad() -> Judged {
+        Judged::non_compliant("bad").detail("it is bad").evidence("days_late", 3).remediation("Mend it.")
+    }
+
+    fn denied() -> Judged {
+        let cause = FailureCause::AccessDenied;
+        (&Failure { service: "kms", operation: "DescribeKey", cause, code: None, message: String::new() }).into()
+    }
+
+    fn sentence(report: &Report) -> (String, &'static str) {
+        let verdict = page(report).verdict();
+        (verdict.sentence.replace('\u{a0}', " "), verdict.class)
+    }
+
+    #[test]
+    fn the_verdict_is_one_sentence() {
+        let clean = report(3, |_| [good(), good()]);
+        let some = report(3, |n| if n == 0 { [bad(), bad()] } else { [bad(), good()] });
+        let unknown = report(3, |n| if n == 0 { [denied(), good()] } else { [good(), good()] });
+        let later = report(1, |_| [good(), Judged::insufficient_data("learning").passing()]);
+        let mut cut = report(2, |_| [good(), good()]);
+        (cut.complete, cut.keys_not_reached) = (false, 5);
+        for (report, expected, class) in [
+            (&clean, "No open finding on 3 keys by 2 controls.", "good"),
+            (&some, "4 open findings on 3 of 3 keys: 1 critical and 3 low.", "bad"),
+            (&unknown, "No open finding on 3 keys, but not everything could be seen.", "unsure"),
+            (&later, "No open finding on 1 key by 2 controls.", "good"),
+            (&cut, "No open finding on 2 keys, but not everything could be seen.", "unsure"),
+            (&report(0, |_| [good(), good()]), "There is no key to judge.", "good"),
+        ] {
+            assert_eq!(sentence(report), (expected.to_owned(), class));
+        }
+        let mut narrow = page(&clean);
+        narrow.below_severity = 1;
+        let verdict = narrow.verdict();
+        assert_eq!(
+            verdict.sentence,
+            "No open finding is as severe as was asked for; 1 less severe finding not listed."
+        );
+        assert_eq!(verdict.class, "unsure");
+        let mut none = page(&clean);
+        none.places[0].failure = Some("why");
+        assert_eq!((none.verdict().class, none.verdict().sentence.as_str()), ("unsure", "No key could be looked at."));
+    }
+
+    #[test]
+    fn an_exempt_finding_is_not_open_and_an_error_is_no_finding() {
+        let mut report = report(2, |n| if n == 0 { [bad(), good()] } else { [denied(), good()] });
+        let exempt = report.findings.iter_mut().find(|it| it.compliance == Compliance::NonCompliant).unwrap();
+        exempt.exempt = Some(Exemption {
+            until: "2026-12-31".parse().unwrap(),
+            owner: "ana\u{202e}".into(),
+            reason: "<b>moves</b>".into(),
+        });
+        let page = page(&report);
+        assert_eq!(page.verdict().class, "unsure");
+        assert_eq!(page.coverage(), "2 of 2 keys judged by 2 controls, 1 not readable in full.");
+        let html = page.render().unwrap();
+        for part in
+            ["<td class=\"date\">2026-12-31</td><td>ana </td><td>&#60;b&#62;moves", "No open finding.", "access_denied"]
+        {
+            assert!(html.contains(part), "{part}\n{html}");
+        }
+        let tiles: Vec<_> = tiles(&page).into_iter().map(|it| (it.label, it.count)).collect();
+        let expected = [("Critical", 0), ("High", 0), ("Medium", 0), ("Low", 0), ("Not known", 1), ("Exempt", 1)];
+        assert_eq!(tiles, expected.map(|(label, count)| (label, count.to_string())));
+    }
+
+    #[test]
+    fn it_is_read_in_the_order_of_the_contract() {
+        let report = report(2, |n| if n == 0 { [bad(), bad()] } else { [denied(), good()] });
+        let mut page = page(&report);
+        page.notes.push("The ledger keeps no evidence.".into());
+        let html = page.render().unwrap();
+        let parts = [
+            "Content-Security-Policy",
+            "<h1>2 open findings on 1 of 2 keys: 1\u{a0}critical and 1\u{a0}low.</h1>",
+            "2 of 2 keys judged",
+            "<code>grave-control</code>",
+            "id=\"findings\"",
+            "<b class=s4>CRITICAL</b> <span>1234abcd-12ab-34cd-56ef-000000000000</span>",
+            "<b class=s4>CRITICAL</b> <code>grave-control</code>",
+            "<b class=s1>LOW</b> <code>mild-control</code>",
+            "<dt>days late<dd>3",
+            "<li id=\"r1\">Mend it.</li>",
+            "id=\"exemptions\"",
+            "id=\"not-known\"",
+            "The ledger keeps no evidence.",
+            "access to kms:DescribeKey was denied",
+            "MAX_KEY_AGE_DAYS",
+            "kms-compliance 9.9.9",
+            "feedc0de",
+        ];
+        let mut rest = html.as_str();
+        for part in parts {
+            rest = rest.split_once(part).unwrap_or_else(|| panic!("{part} is missing or too early in\n{html}")).1;
+        }
+        assert_eq!(html.matches("Mend it.").count(), 1, "a remediation stands once");
+    }
+
+    #[test]
+    fn the_policy_allows_this_script_and_no_request() {
+        let html = page(&report(1, |_| [bad(), good()])).render().unwrap();
+        let script = html.split_once("<script>").unwrap().1.split_once("</script>").unwrap().0;
+        let hash = STANDARD.encode(Sha256::digest(script));
+        let policy = format!(
+            "content=\"default-src &#39;none&#39;; style-src &#39;unsafe-inline&#39;; script-src &#39;sha256-{hash}&#39;;"
+        );
+        assert!(html.replace("&#x27;", "&#39;").contains(&policy), "{policy}");
+        assert_eq!(html.matches("<script").count(), 1);
+        for loads in ["src=", "@import", "url(", "<link", "<img", "<iframe"] {
+            assert!(!html.contains(loads), "{loads}");
+        }
+    }
+
+    #[test]
+    fn a_link_leads_into_the_console_or_nowhere() {
+        let console = "https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#metricsV2";
+        for (address, expected) in [
+            (console, true),
+            ("https://us-east-1.console.aws.amazon.com.evil.example/", false),
+            ("https://evil.example/us-east-1.console.aws.amazon.com/", false),
+            ("javascript:alert(1)", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of_console(&location(), address), expected, "{address}");
+            let report = report(1, |_| [good(), bad().evidence("graph", address)]);
+            let html = page(&report).render().unwrap();
+            assert_eq!(html.contains("in the console"), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn ten_thousand_findings_are_listed_and_more_are_counted() {
+        let verdicts = |n: usize| {
+            let detail = format!("automatic rotation is off, and has been for {n} days");
+            let late = bad().detail(detail).evidence("created_at", "2020-01-01T00:00:00Z");
+            if n < 100 { [good(), late] } else { [late, good()] }
+        };
+        for (keys, expected) in [(10_000, 10_000), (10_001, 5_000)] {
+            let report = report(keys, verdicts);
+            let html = page(&report).render().unwrap();
+            assert!(html.len() < MAX_BYTES, "{}", html.len());
+            assert_eq!(html.matches("<li><b class=").count(), expected);
+            assert_eq!(html.matches("<li><b class=s4>").count(), 100, "the worst are there");
+            assert_eq!(html.contains("5,000 of 10,001 findings"), expected == 5_000);
+            assert_eq!(html.contains("mild-control 5,001"), expected == 5_000);
+        }
+    }
+
+    #[test]
+    fn long_words_cost_the_links_first_and_then_findings() {
+        let long = |bytes: usize| move |n: usize| [good(), bad().detail(format!("{n}{}", "x".repeat(bytes)))];
+        for (keys, bytes, has_links, all) in
+            [(9_000, 20, true, true), (9_000, 150, false, true), (9_000, 2_000, true, false)]
+        {
+            let report = report(keys, long(bytes));
+            let html = page(&report).render().unwrap();
+            assert!(html.len() <= MAX_BYTES, "{}", html.len());
+            assert_eq!(html.contains("console.aws.amazon.com"), has_links, "{bytes}");
+            assert_eq!(!html.contains("The worst are listed"), all, "{bytes}");
+            assert!(html.contains("9,000 open findings on 9,000 of 9,000 keys"));
+        }
+    }
+
+    #[test]
+    fn what_many_keys_have_in_common_is_said_once() {
+        let report = report(250, |_| [denied(), denied()]);
+        let html = page(&report).render().unwrap();
+        assert!(html.contains("500 evaluations on 250 keys, grave-control, mild-control."), "{html}");
+        assert!(html.contains("and 150 more"));
+        assert_eq!(html.matches("access to kms:DescribeKey was denied").count(), 1);
+    }
+
+    #[test]
+    fn several_accounts_are_told_apart() {
+        let here = report(1, |_| [bad(), good()]);
+        let mut there = report(1, |_| [denied(), good()]);
+        there.location.account_id = "210987654321".into();
+        let (mut page, other) = (page(&here), page(&there));
+        page.places.extend(other.places);
+        page.findings.extend(other.findings);
+        let html = page.render().unwrap();
+        for part in ["name=\"account\"", "<i>123456789012</i>", "(210987654321 us-east-1)", "2 accounts"] {
+            let html = html.replace("123456789012 and 210987654321", "2 accounts");
+            assert!(html.contains(part), "{part}\n{html}");
+        }
+    }
+
+    /// What a browser would make of the page: the tags that open, in their order.
+    fn tags(html: &str) -> Vec<String> {
+        let name = |rest: &str| rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>();
+        html.split('<').skip(1).map(name).filter(|it| !it.is_empty()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn other_peoples_text_stays_text(text in r#"[<>"'&/=a-z \u{202e}\u{1b}\u{7}\u{feff}\n-]{1,60}"#) {
+            let made = |text: &str| {
+                let mut report = report(2, |n| {
+                    let bad = bad().detail(text).evidence("who", text).remediation(text);
+                    let unknown = Judged::insufficient_data("odd").detail(text).remediation(text);
+                    if n == 0 { [bad.clone(), bad] } else { [bad, unknown] }
+                });
+                for finding in &mut report.findings {
+                    finding.aliases = vec![text.to_owned(), text.to_owned()];
+                }
+                let until = "2026-12-31".parse().unwrap();
+                report.findings.last_mut().unwrap().exempt =
+                    Some(Exemption { until, owner: text.to_owned(), reason: text.to_owned() });
+                let mut page = page(&report);
+                page.places[0].failure = Some(text);
+                page.notes.push(text.to_owned());
+                page.settings.push((text.to_owned(), text.to_owned()));
+                page.render().unwrap()
+            };
+            let html = made(&text);
+            prop_assert_eq!(tags(&html), tags(&made("plain")));
+            prop_assert!(!html.contains(|c: char| c.is_control() && c != '\n'));
+            prop_assert!(!html.contains(['\u{202e}', '\u{feff}']));
+        }
+    }
 }
