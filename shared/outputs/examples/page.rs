@@ -50,7 +50,7 @@ const HOSTILE: [&str; 3] = [
     "alias/\u{202e}evil\u{1b}[31m</summary></details>",
 ];
 
-#[expect(clippy::print_stdout, clippy::unwrap_used, clippy::panic, reason = "a command")]
+#[expect(clippy::format_collect, clippy::print_stdout, clippy::unwrap_used, clippy::panic, reason = "a command")]
 fn main() {
     let count: usize = std::env::args().nth(1).map_or(40, |it| it.parse().unwrap());
     let now: Timestamp = "2026-11-25T06:00:00Z".parse().unwrap();
