@@ -20,9 +20,12 @@ const OURS: [&str; 7] = [
     "usage_anomaly_scorer",
 ];
 
+/// What the names of the SDK's crates begin with: a name counts for all that begin with it, `aws` among them.
+const SDK: &str = "aws_";
+
 /// Starts logging.
 pub fn start(level: LevelFilter, progress: &MultiProgress) {
-    let kept = Targets::new().with_targets(OURS.map(|name| (name, level)));
+    let kept = Targets::new().with_targets(OURS.map(|name| (name, level))).with_target(SDK, LevelFilter::OFF);
     let progress = progress.clone();
     let lines = fmt::layer()
         .compact()

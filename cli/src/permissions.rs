@@ -6,9 +6,9 @@ use aws::call::Calls;
 use aws::failure::error_summary;
 use aws::kms::Kms;
 use aws::operation::{
-    self, DESCRIBE_KEY, GET_CALLER_IDENTITY, GET_KEY_LAST_USAGE, GET_KEY_POLICY, GET_KEY_ROTATION_STATUS,
-    GET_METRIC_DATA, LIST_ALIASES, LIST_GRANTS, LIST_KEY_ROTATIONS, LIST_KEYS, LIST_METRICS, LIST_RESOURCE_TAGS,
-    Operation, QUERY,
+    self, DESCRIBE_CUSTOM_KEY_STORES, DESCRIBE_KEY, GET_CALLER_IDENTITY, GET_KEY_LAST_USAGE, GET_KEY_POLICY,
+    GET_KEY_ROTATION_STATUS, GET_METRIC_DATA, LIST_ALIASES, LIST_GRANTS, LIST_KEY_ROTATIONS, LIST_KEYS, LIST_METRICS,
+    LIST_RESOURCE_TAGS, Operation, QUERY,
 };
 use aws::pace::QuotaShare;
 use aws_config::SdkConfig;
@@ -81,6 +81,10 @@ pub async fn check(
         for (operation, failure) in cloudwatch(config, share).await {
             note(operation, failure);
         }
+    }
+    if needs(DESCRIBE_CUSTOM_KEY_STORES) {
+        let ask = async |kms: &aws_sdk_kms::Client| kms.describe_custom_key_stores().limit(1).send().await;
+        note(DESCRIBE_CUSTOM_KEY_STORES, kms.call(DESCRIBE_CUSTOM_KEY_STORES, ask).await.err());
     }
     let mut key_arn = None;
     for id in ids {

@@ -108,6 +108,9 @@ pub async fn scan(arguments: ScanArguments) -> Result<ExitCode, CliError> {
         let why = scan.failed.iter().map(|(region, why)| format!("{region}: {why}")).collect::<Vec<_>>().join("; ");
         return Err(CliError::failed(format!("no Region could be looked at: {why}")));
     }
+    for (region, why) in &scan.failed {
+        plan.warn(&format!("{region}: {why}"));
+    }
     plan.finish(scan, is_complete)
 }
 
@@ -247,10 +250,7 @@ impl Plan {
             since_table: None,
         };
         outcome.result = match result {
-            Err(why) => {
-                self.warn(&format!("{region}: {why}"));
-                Err(why)
-            }
+            Err(why) => Err(why),
             Ok((mut reports, calls, throttled)) => {
                 self.know_since(&target, &mut reports, deadlines, &mut outcome).await;
                 for report in &mut reports {

@@ -239,7 +239,7 @@ fn what_could_not_be_read_ends_with_4_and_findings_go_before() {
     assert_ends(&scan(&fleet, &[]), 4, &["denied are cloudwatch:ListMetrics, kms:GetKeyPolicy"]);
     let fleet = serve(json!({"keys": [disabled(), denied()]}));
     assert_eq!(code(&scan(&fleet, &["--fail-on", "MEDIUM"])), 3);
-    let fleet = serve(json!({"page_size": 1, "keys": [healthy(), healthy()],
+    let fleet = serve(json!({"page_size": 1, "keys": [healthy(), disabled()],
                              "faults": {"ListKeys": {"kind": "denied", "after_calls": 2}}}));
     assert_ends(&scan(&fleet, &[]), 4, &[]);
 }

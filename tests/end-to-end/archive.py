@@ -1,7 +1,7 @@
 """`make archive`: `kms-compliance` for other machines, into dist/: the program, its manual, completions, licence.
 
-It is built by zig against glibc 2.17, so that it runs on any Linux of the last ten years; where Rust has the musl target,
-there is a static one too.
+It is built by zig against glibc 2.17, so that it runs on any Linux of the last ten years; where Rust has the musl
+target, there is a static one too.
 """
 
 import hashlib

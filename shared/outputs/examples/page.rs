@@ -18,6 +18,7 @@ use jiff::{Timestamp, ToSpan};
 use outputs::scan::Scan;
 use outputs::scan_page::About;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 const fn control(id: &'static str, title: &'static str, severity: Severity) -> Control {
     Control { id, title, severity, other_severities: "", references: &["AWS Security Hub KMS.4", "CIS AWS 3.6"] }
@@ -49,7 +50,7 @@ const HOSTILE: [&str; 3] = [
     "alias/\u{202e}evil\u{1b}[31m</summary></details>",
 ];
 
-#[expect(clippy::print_stdout, clippy::unwrap_used, clippy::panic, reason = "a command")]
+#[expect(clippy::format_collect, clippy::print_stdout, clippy::unwrap_used, clippy::panic, reason = "a command")]
 fn main() {
     let count: usize = std::env::args().nth(1).map_or(40, |it| it.parse().unwrap());
     let now: Timestamp = "2026-11-25T06:00:00Z".parse().unwrap();
@@ -100,12 +101,14 @@ fn main() {
         scan.since.insert(finding.id(), now - 400.hours());
     }
     let settings = [("MAX_ROTATION_PERIOD_DAYS", "365"), ("MONITORED_KEYS", ""), ("TRUSTED_ACCOUNTS", "210987654321")];
+    let mut json = Vec::new();
+    scan.write_json(&mut json).unwrap();
     let about = About {
         evaluated_at: now,
         controls: &CONTROLS,
         settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         made_by: concat!("kms-compliance ", env!("CARGO_PKG_VERSION")),
-        json_sha256: Some(scan.json_sha256().unwrap()),
+        json_sha256: Some(Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()),
     };
     print!("{}", scan.page(about).render().unwrap());
 }

@@ -1,13 +1,10 @@
 //! A scan as a page.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io;
 
 use domain::control::Control;
 use domain::report::Report;
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
 use crate::page::{ControlCounts, Page, Place, PlacedFinding};
 use crate::scan::Scan;
@@ -25,20 +22,6 @@ pub struct About<'a> {
     pub made_by: &'a str,
     /// SHA-256 of the scan's JSON, in hexadecimal, if there is one.
     pub json_sha256: Option<String>,
-}
-
-/// Takes bytes in and keeps none.
-struct Hasher(Sha256);
-
-impl io::Write for Hasher {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Scan {
@@ -75,20 +58,6 @@ impl Scan {
             made_by: about.made_by,
             json_sha256: about.json_sha256,
         }
-    }
-
-    /// SHA-256 of the scan's JSON, a line, in hexadecimal: by it a page says which file belongs to it.
-    ///
-    /// # Errors
-    /// Something in it cannot be written as JSON.
-    pub fn json_sha256(&self) -> Result<String, serde_json::Error> {
-        let mut hasher = Hasher(Sha256::new());
-        self.write_json(&mut hasher)?;
-        hasher.0.update(b"\n");
-        Ok(hasher.0.finalize().iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        }))
     }
 
     /// The Regions, each once: every check judges all of its keys, but for some that were deleted meanwhile.
