@@ -39,9 +39,7 @@ def member():
 
 def statements(member):
     return [
-        each
-        for policy in member.resources["MemberRole"]["Policies"]
-        for each in policy["PolicyDocument"]["Statement"]
+        each for policy in member.resources["MemberRole"]["Policies"] for each in policy["PolicyDocument"]["Statement"]
     ]
 
 
