@@ -15,7 +15,7 @@ BIN := $(CURDIR)/.venv/bin
 TOOLS := .venv/requirements.txt
 CHECKOV := .venv/checkov/requirements.txt
 SAM := $(BIN)/python -m samcli
-TEMPLATES := template.yaml application-keys.yaml replicas.yaml
+TEMPLATES := template.yaml application-keys.yaml replicas.yaml member-role.yaml
 # One of each partition, and some that lack what others have.
 REGIONS := us-east-1 us-gov-west-1 cn-north-1 eu-central-2 ap-southeast-2 sa-east-1
 PARTS := $(PYTHON) tests/end-to-end/parts.py

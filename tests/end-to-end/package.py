@@ -18,7 +18,7 @@ from samtranslator.translator.transform import transform
 
 from local_aws import ROOT
 
-TEMPLATE, OTHERS = "kms-compliance-monitor.yaml", ("application-keys.yaml", "replicas.yaml")
+TEMPLATE, OTHERS = "kms-compliance-monitor.yaml", ("application-keys.yaml", "member-role.yaml", "replicas.yaml")
 TARGETS = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
 PARAMETERS = {
     "CodeBucketPrefix": {

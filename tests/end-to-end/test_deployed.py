@@ -345,6 +345,8 @@ def test_the_trail_holds_exactly_the_calls_that_the_role_is_given(quiet, functio
         quiet.invoke({"detail": {"as_of": f"{since + datetime.timedelta(days=800):%Y-%m-%dT%H:%M:%SZ}"}}, function)
     calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))
     asked_for = calls[function]
+    # Asked where keys are another account's alone.
+    asked_for.pop("sts")
     # The local AWS has no custom key stores, and all of its keys are young: nobody asks for what no key needs.
     for call in {"DescribeCustomKeyStores", "GetKeyLastUsage"} & set(asked_for["kms"]):
         asked_for["kms"].remove(call)

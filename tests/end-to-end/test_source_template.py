@@ -42,7 +42,7 @@ TYPES = {
 }
 
 
-TEMPLATES = ("template.yaml", "application-keys.yaml", "replicas.yaml")
+TEMPLATES = ("template.yaml", "application-keys.yaml", "replicas.yaml", "member-role.yaml")
 
 
 @pytest.fixture(scope="module")

@@ -315,6 +315,15 @@ pub fn not_selected(key: &Key) -> Verdict {
     Verdict::not_applicable("not_selected").detail(why)
 }
 
+/// The verdict about the round trip of a key of another account than the monitor's own.
+pub fn of_another_account(key: &Key) -> Verdict {
+    let why = format!(
+        "the key in {} is another account's: a round trip is made in the monitor's own account alone",
+        key.region()
+    );
+    Verdict::not_applicable("not_selected").detail(why)
+}
+
 /// The verdict about the round trip of a key in its own Region.
 pub fn round_trip(key: &Key, trip: &RoundTrip) -> Verdict {
     let region = key.region();

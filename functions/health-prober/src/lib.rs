@@ -5,7 +5,7 @@
 //! within a Region and from each Region to each other.
 //!
 //! A key opts in by its tag `kms-compliance/probe` = `true`, a replica by its own, or by standing in `PROBE_KEYS`. No other key
-//! is ever used.
+//! is ever used, and none of another account than the monitor's own.
 
 pub mod controls;
 mod probe;
@@ -21,6 +21,7 @@ use aws::pages::Pages;
 use domain::control::Control;
 use domain::failure::Failure;
 use domain::key::{Key, KeyState, RelatedKey, opts_in};
+use domain::location::is_region_name;
 use domain::verdict::Verdict;
 use futures::future::{join, join_all, join3};
 use jiff::Timestamp;
@@ -31,8 +32,8 @@ use tokio::sync::OnceCell;
 
 use controls::{
     CONTROLS, CrossRegionTrip, KeyStore, ProbeError, ProbeMethod, Replica, RoundTrip, failed_in, key_store_connected,
-    key_store_of, key_usable, not_selected, pending_deletion, probe_method_of, replica_coverage, replica_health,
-    replica_policy_drift, replicas_of, round_trip,
+    key_store_of, key_usable, not_selected, of_another_account, pending_deletion, probe_method_of, replica_coverage,
+    replica_health, replica_policy_drift, replicas_of, round_trip,
 };
 use probe::{Plaintext, Probe, ProbeOutput};
 use regions::{Region, Regions};
@@ -56,6 +57,8 @@ pub struct HealthProber {
 /// What one run works with beside KMS in its own Region.
 #[derive(Debug, Default)]
 pub struct Context {
+    /// Are the keys those of the monitor's own account? No key of another one is used, whatever its tags say.
+    may_use_keys: bool,
     regions: Regions,
     /// The custom key stores, asked for when the first key in one is looked at.
     key_stores: OnceCell<Result<BTreeMap<String, KeyStore>, Failure>>,
@@ -75,8 +78,8 @@ impl Check for HealthProber {
         Ok(Self { probe_keys: PROBE_KEYS.read(environment)?, replica_regions: REPLICA_REGIONS.read(environment)? })
     }
 
-    async fn begin(&self, _: &RunContext<'_>) -> Context {
-        Context::default()
+    async fn begin(&self, run: &RunContext<'_>) -> Context {
+        Context { may_use_keys: run.target.is_in_home_account, ..Context::default() }
     }
 
     async fn evaluate(
@@ -87,10 +90,17 @@ impl Check for HealthProber {
         tags: &KeyTags<'_>,
         _: Timestamp,
     ) -> Outcome<[Verdict; 7]> {
-        let chosen = if self.probe_keys.contains(&key.arn) { Ok(true) } else { tags.get().await.map(opts_in) };
+        let chosen = if !context.may_use_keys {
+            Ok(false)
+        } else if self.probe_keys.contains(&key.arn) {
+            Ok(true)
+        } else {
+            tags.get().await.map(opts_in)
+        };
         let (method, not_known) = match (chosen, probe_method_of(key)) {
             // Where no round trip is possible, it does not matter whether the key is chosen.
             (Ok(true), method) => (method, None),
+            (Ok(false), _) if !context.may_use_keys => (Err(of_another_account(key)), None),
             (Ok(false), _) => (Err(not_selected(key)), None),
             (Err(_), Err(verdict)) => (Err(verdict), None),
             (Err(failure), Ok(_)) => (Err(failed_in(key.region(), failure)), Some(failure)),
@@ -292,11 +302,7 @@ impl Place<'_> {
 }
 
 fn region_name(name: &str) -> Option<String> {
-    let parts: Vec<&str> = name.split('-').collect();
-    let is_word = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase());
-    let is_region = matches!(parts.as_slice(), [words @ .., number] if words.len() >= 2
-        && words.iter().all(is_word) && number.parse::<u8>().is_ok());
-    is_region.then(|| name.to_owned())
+    is_region_name(name).then(|| name.to_owned())
 }
 
 #[cfg(test)]

@@ -76,6 +76,8 @@ pub struct UsageAnomalyScorer {
 #[derive(Debug)]
 pub struct Context {
     location: Location,
+    /// Are the keys those of the monitor's own account? The prober uses no others.
+    may_be_probed: bool,
     span: Span,
     /// Why there may be more series than are known.
     unlisted: Option<Failure>,
@@ -138,6 +140,7 @@ impl Check for UsageAnomalyScorer {
         let discovery = cloudwatch.discover(|key| run.inventory.looks_at(key), until).await;
         let mut context = Context {
             location: run.target.location.clone(),
+            may_be_probed: run.target.is_in_home_account,
             span: Span::new(run.now, self.baseline_days),
             unlisted: discovery.failure,
             operations: HashMap::new(),
@@ -155,11 +158,11 @@ impl Check for UsageAnomalyScorer {
         tags: &KeyTags<'_>,
         now: Timestamp,
     ) -> Outcome<[Verdict; 3]> {
-        let is_probed = self.probe_keys.contains(&key.arn);
+        let is_probed = context.may_be_probed && self.probe_keys.contains(&key.arn);
         let usage = KeyActivity { is_probed, ..context.of_key(&key.id) };
-        let anomaly = self.usage_anomaly(usage, key, tags, &context.location).await;
+        let anomaly = self.usage_anomaly(usage, key, tags, context).await;
         let ratio = decrypt_ratio(usage, key, self.thresholds);
-        match self.key_unused(usage, key, tags, now).await {
+        match self.key_unused(usage, key, tags, context, now).await {
             Unused::Settled(unused) => Outcome::Final([anomaly, unused, ratio]),
             Unused::DependsOnLastUsage(not_asked) => Outcome::Provisional([anomaly, not_asked, ratio]),
         }
@@ -185,10 +188,10 @@ impl UsageAnomalyScorer {
         usage: KeyActivity<'_>,
         key: &Key,
         tags: &KeyTags<'_>,
-        location: &Location,
+        Context { location, may_be_probed, .. }: &Context,
     ) -> Verdict {
         let verdict = usage_anomaly(usage, key, self.thresholds, location);
-        if verdict.reason != FIRST_USE || usage.is_probed {
+        if verdict.reason != FIRST_USE || usage.is_probed || !may_be_probed {
             return verdict;
         }
         let if_probed = usage_anomaly(KeyActivity { is_probed: true, ..usage }, key, self.thresholds, location);
@@ -202,12 +205,22 @@ impl UsageAnomalyScorer {
         }
     }
 
-    async fn key_unused(&self, usage: KeyActivity<'_>, key: &Key, tags: &KeyTags<'_>, now: Timestamp) -> Unused {
+    async fn key_unused(
+        &self,
+        usage: KeyActivity<'_>,
+        key: &Key,
+        tags: &KeyTags<'_>,
+        context: &Context,
+        now: Timestamp,
+    ) -> Unused {
         if let Some(verdict) = unused_by_description(key, self.thresholds, now) {
             return Unused::Settled(verdict);
         }
-        if self.probe_keys.contains(&key.arn) {
+        if usage.is_probed {
             return Unused::Settled(probed());
+        }
+        if !context.may_be_probed {
+            return unused_by_metrics(usage, self.thresholds, now);
         }
         match tags.get().await {
             Err(failure) => Unused::Settled(failure.into()),
@@ -283,6 +296,7 @@ mod tests {
                 region: "us-east-1".into(),
                 account_id: "123456789012".into(),
             },
+            may_be_probed: true,
             span: Span { from: 0, until: 28 * usage::DAY },
             unlisted: None,
             operations: HashMap::new(),

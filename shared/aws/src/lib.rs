@@ -13,6 +13,7 @@ pub mod operation;
 pub mod pace;
 pub mod pages;
 pub mod presence;
+pub mod sts;
 
 use aws_sdk_kms::primitives::DateTime;
 use jiff::Timestamp;

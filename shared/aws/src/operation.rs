@@ -157,6 +157,7 @@ use Quota::{Of, Own, Unpaced};
 const ACCESS: &str = "access-checker";
 const AGE: &str = "key-age-checker";
 const HEALTH: &str = "health-prober";
+const PLANNER: &str = "target-planner";
 const REPORTER: &str = "reporter";
 const ROTATION: &str = "rotation-checker";
 const USAGE: &str = "usage-anomaly-scorer";
@@ -186,6 +187,21 @@ operations! {
 
     GET_METRIC_DATA:                "cloudwatch" "GetMetricData",            Own(50.0),       Always, &[USAGE];
     LIST_METRICS:                   "cloudwatch" "ListMetrics",              Own(25.0),       Always, &[USAGE];
+
+    // As the account that the keys are in, and to hear whose credentials those are. STS keeps no tight quota, and a run asks
+    // twice at most.
+    ASSUME_ROLE:                    "sts"        "AssumeRole",               Unpaced,         Always, EVERY_FUNCTION;
+    GET_CALLER_IDENTITY:            "sts"        "GetCallerIdentity",        Unpaced,         Always, EVERY_FUNCTION;
+
+    // The quotas are one organisation's, and other tools list it too: two a second are enough for a plan.
+    LIST_ACCOUNTS:                  "organizations" "ListAccounts",          Own(2.0),        Always, &[PLANNER];
+    LIST_ACCOUNTS_FOR_PARENT:       "organizations" "ListAccountsForParent", Own(2.0),        Always, &[PLANNER];
+    LIST_ORGANIZATIONAL_UNITS_FOR_PARENT:
+                                    "organizations" "ListOrganizationalUnitsForParent",
+                                                                             Own(2.0),        Always, &[PLANNER];
+    LIST_REGIONS:                   "account"    "ListRegions",              Own(2.0),        Always, &[PLANNER];
+    // The same plan again.
+    PUT_OBJECT:                     "s3"         "PutObject",                Unpaced,         Always, &[PLANNER];
 
     BATCH_WRITE_ITEM:               "dynamodb"   "BatchWriteItem",           Unpaced,         Always, WHO_TELLS;
     DELETE_ITEM:                    "dynamodb"   "DeleteItem",               Unpaced,         Always, WHO_TELLS;

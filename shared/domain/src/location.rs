@@ -1,5 +1,7 @@
 //! Where a run looks, and the names by which people call the keys there.
 
+use serde::{Deserialize, Serialize};
+
 /// The partition, Region and account that one run covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
@@ -52,6 +54,38 @@ impl Location {
         };
         Some(format!("https://{host}/{service}/home?region={region}#{page}"))
     }
+}
+
+/// An account and Region, as an event or a plan names them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AccountRegion {
+    /// Twelve-digit account ID.
+    pub account_id: String,
+    /// Region name.
+    pub region: String,
+}
+
+/// Has it the form of a Region's name: words of small letters, then a number? Whether there is such a Region is for AWS
+/// to say.
+pub fn is_region_name(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('-').collect();
+    let is_word = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase());
+    matches!(parts.as_slice(), [words @ .., number] if words.len() >= 2
+        && words.iter().all(is_word) && number.parse::<u8>().is_ok())
+}
+
+/// The partition that a Region of that name belongs to: its first words tell.
+pub fn partition_of(region: &str) -> &'static str {
+    const OTHERS: [(&str, &str); 7] = [
+        ("cn-", "aws-cn"),
+        ("us-gov-", "aws-us-gov"),
+        ("us-iso-", "aws-iso"),
+        ("us-isob-", "aws-iso-b"),
+        ("eu-isoe-", "aws-iso-e"),
+        ("us-isof-", "aws-iso-f"),
+        ("eusc-", "aws-eusc"),
+    ];
+    OTHERS.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
 }
 
 /// How a person or a setting names a key: by ID, by ARN or by alias.
@@ -156,6 +190,35 @@ mod tests {
         assert_eq!(other.key_arn("k"), "arn:aws-cn:kms:cn-north-1:123456789012:key/k");
         for bad in ["", "function-arn", "arn:aws:lambda", "arn:aws:lambda:::function:x", "arn:aws:s3:r:1:x"] {
             assert_eq!(Location::from_function_arn(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_regions() {
+        for good in ["us-east-1", "ap-southeast-2", "us-gov-west-1", "us-iso-east-1", "eusc-de-east-1", "me-central-1"]
+        {
+            assert!(is_region_name(good), "{good}");
+        }
+        for bad in ["", "Ireland", "eu-west", "eu-west-1a", "EU-WEST-1", "eu--1", "west-1", "eu-west-300", "eu-west-1 "]
+        {
+            assert!(!is_region_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_region_names_its_partition() {
+        for (region, partition) in [
+            ("us-east-1", "aws"),
+            ("ca-west-1", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("us-iso-east-1", "aws-iso"),
+            ("us-isob-east-1", "aws-iso-b"),
+            ("eu-isoe-west-1", "aws-iso-e"),
+            ("us-isof-south-1", "aws-iso-f"),
+            ("eusc-de-east-1", "aws-eusc"),
+        ] {
+            assert_eq!(partition_of(region), partition, "{region}");
         }
     }
 

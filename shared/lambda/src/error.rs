@@ -20,6 +20,14 @@ pub enum HandlerError {
     /// The run failed as a whole.
     #[error("{0}")]
     Run(#[from] RunError),
+    /// A function that is no check failed in a way of its own.
+    #[error("{message}")]
+    Failed {
+        /// Stable name of the kind of error.
+        error_type: &'static str,
+        /// What was tried, and what came of it.
+        message: String,
+    },
 }
 
 impl HandlerError {
@@ -29,6 +37,7 @@ impl HandlerError {
             Self::InvalidEvent(_) => "InvalidEvent",
             Self::InvalidConfiguration(_) => "InvalidConfiguration",
             Self::Run(error) => error.error_type(),
+            Self::Failed { error_type, .. } => error_type,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsEvent, SqsMessage};
 use domain::finding::Finding;
+use domain::key_policy::is_account_id;
 use domain::ledger::Notify;
-use domain::location::{KEY_NAME_FORMS, KeyName};
+use domain::location::{AccountRegion, KEY_NAME_FORMS, KeyName, Location, is_region_name, partition_of};
 use domain::report::Report;
 use domain::text::printable;
 use domain::verdict::Compliance;
@@ -112,6 +113,26 @@ impl Request {
     }
 }
 
+/// Is it a target that a function may look at: of its own partition, and of its own account unless it has a role for
+/// others?
+///
+/// # Errors
+/// It is not.
+pub(crate) fn allow(target: &AccountRegion, home: &Location, has_role: bool) -> Result<(), InvalidEvent> {
+    let AccountRegion { account_id, region } = target;
+    if partition_of(region) != home.partition {
+        let (theirs, ours) = (partition_of(region), &home.partition);
+        let problem = format!("`{region}` is of the partition `{theirs}`, and this function of `{ours}`");
+        return Err(InvalidEvent::new("detail.target.region", problem));
+    }
+    if *account_id != home.account_id && !has_role {
+        let problem =
+            format!("`{account_id}` is another account than this function's, and `MEMBER_ROLE_NAME` is not set");
+        return Err(InvalidEvent::new("detail.target.account_id", problem));
+    }
+    Ok(())
+}
+
 impl Batch {
     /// Takes back all messages that are run: nothing came of the run.
     pub fn give_back_all(&mut self) {
@@ -152,7 +173,13 @@ fn same_run(one: &Options, other: &Options) -> bool {
 
 fn parse_body(body: &str, takes_as_of: bool) -> Result<Options, InvalidEvent> {
     match serde_json::from_str(body) {
-        Ok(Value::Object(fields)) => parse_envelope(&fields, takes_as_of),
+        // Nothing in the organisation sends events of another account's keys; the daily check names targets itself.
+        Ok(Value::Object(fields)) => match parse_envelope(&fields, takes_as_of)? {
+            Options { target: Some(_), .. } => {
+                Err(InvalidEvent::new("detail.target", "is no option in a queue's message"))
+            }
+            options => Ok(options),
+        },
         Ok(other) => Err(InvalidEvent::new("body", format!("{} is not an object", shown(&other)))),
         Err(error) => Err(InvalidEvent::new("body", format!("is not JSON: {error}"))),
     }
@@ -230,18 +257,42 @@ fn parse_detail(detail: &Map<String, Value>, takes_as_of: bool) -> Result<Option
                 options.dry_run = true;
             }
             "notify" => options.notify = one_of(&field, value, [("now", Notify::Now), ("later", Notify::Later)])?,
+            "target" => options.target = Some(target(&field, value)?),
             "response" => options.summary = one_of(&field, value, [("full", false), ("summary", true)])?,
             "dry_run" => options.dry_run |= boolean(&field, value)?,
             "verbose" => options.verbose = boolean(&field, value)?,
             _ => {
                 return Err(InvalidEvent::new(
                     field,
-                    "is no option; there are `keys`, `as_of`, `dry_run`, `verbose`, `notify`, `response`",
+                    "is no option; there are `keys`, `as_of`, `dry_run`, `verbose`, `target`, `notify`, `response`",
                 ));
             }
         }
     }
     Ok(options)
+}
+
+/// The account and Region of a target. Whether the function may go there is for its settings to say.
+fn target(field: &str, value: &Value) -> Result<AccountRegion, InvalidEvent> {
+    let Some(fields) = value.as_object() else {
+        return Err(InvalidEvent::new(field, format!("{} is not an object", shown(value))));
+    };
+    if let Some(name) = fields.keys().find(|name| !["account_id", "region"].contains(&name.as_str())) {
+        return Err(InvalidEvent::new(
+            format!("{field}.{name}"),
+            "is no field of a target; there are `account_id`, `region`",
+        ));
+    }
+    let part = |name: &str, is_one: fn(&str) -> bool, form: &str| {
+        let field = format!("{field}.{name}");
+        let Some(value) = fields.get(name) else { return Err(InvalidEvent::new(field, "is missing")) };
+        let text = value.as_str().filter(|text| is_one(text)).map(str::to_owned);
+        text.ok_or_else(|| InvalidEvent::new(field, format!("{} is not {form}", shown(value))))
+    };
+    Ok(AccountRegion {
+        account_id: part("account_id", is_account_id, "an account ID, a string of twelve digits")?,
+        region: part("region", is_region_name, "the name of a Region, such as `eu-west-1`")?,
+    })
 }
 
 /// The meaning of one of the words that a field may hold.
@@ -354,13 +405,14 @@ mod tests {
     fn options_stand_in_the_detail_as_object_or_string() {
         let detail = json!({
             "keys": ["alias/payments", "1234abcd"], "as_of": "2027-01-01T00:00:00+02:00", "verbose": true,
-            "notify": "later", "response": "summary"
+            "notify": "later", "response": "summary", "target": {"account_id": "222222222222", "region": "eu-west-1"}
         });
         let expected = Options {
             keys: Some(names(&["alias/payments", "1234abcd"])),
             as_of: Some("2026-12-31T22:00:00Z".parse().unwrap()),
             dry_run: true,
             verbose: true,
+            target: Some(AccountRegion { account_id: "222222222222".into(), region: "eu-west-1".into() }),
             notify: Notify::Later,
             summary: true,
         };
@@ -411,6 +463,26 @@ mod tests {
             (json!({"detail": {"keys": ["arn:aws:s3:::b"]}}), "detail.keys[0]: `arn:aws:s3:::b`"),
             (json!({"detail": {"dry_run": "true"}}), "detail.dry_run: `true`"),
             (json!({"detail": {"verbose": 1}}), "detail.verbose: `1`"),
+            (json!({"detail": {"target": "222222222222"}}), "detail.target: `222222222222` is not an object"),
+            (json!({"detail": {"target": null}}), "detail.target: null is not an object"),
+            (json!({"detail": {"target": {}}}), "detail.target.account_id: is missing"),
+            (json!({"detail": {"target": {"account_id": "222222222222"}}}), "detail.target.region: is missing"),
+            (
+                json!({"detail": {"target": {"account_id": 222_222_222_222_u64, "region": "eu-west-1"}}}),
+                "detail.target.account_id: `222222222222` is not an account ID",
+            ),
+            (
+                json!({"detail": {"target": {"account_id": "22222222222", "region": "eu-west-1"}}}),
+                "detail.target.account_id: `22222222222` is not an account ID",
+            ),
+            (
+                json!({"detail": {"target": {"account_id": "222222222222", "region": "Ireland"}}}),
+                "detail.target.region: `Ireland` is not the name of a Region",
+            ),
+            (
+                json!({"detail": {"target": {"account_id": "222222222222", "region": "eu-west-1", "role": "x"}}}),
+                "detail.target.role: is no field of a target",
+            ),
             (json!({"detail": {"notify": "never"}}), "detail.notify: `never` is neither `now` nor `later`"),
             (json!({"detail": {"notify": true}}), "detail.notify: `true` is neither"),
             (json!({"detail": {"response": "short"}}), "detail.response: `short` is neither `full` nor `summary`"),
@@ -422,6 +494,42 @@ mod tests {
         ] {
             let error = refused(event.clone());
             assert!(error.starts_with(field), "{event}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_allowed_where_the_function_can_go() {
+        let home = Location { partition: "aws".into(), region: "us-east-1".into(), account_id: "123456789012".into() };
+        for (account_id, region, has_role, refused) in [
+            ("123456789012", "us-east-1", false, None),
+            ("123456789012", "eu-west-1", false, None),
+            ("222222222222", "eu-west-1", true, None),
+            (
+                "222222222222",
+                "us-east-1",
+                false,
+                Some(
+                    "detail.target.account_id: `222222222222` is another account than this function's, and `MEMBER_ROLE_NAME` is not set",
+                ),
+            ),
+            (
+                "222222222222",
+                "cn-north-1",
+                true,
+                Some("detail.target.region: `cn-north-1` is of the partition `aws-cn`, and this function of `aws`"),
+            ),
+            (
+                "123456789012",
+                "us-gov-west-1",
+                false,
+                Some(
+                    "detail.target.region: `us-gov-west-1` is of the partition `aws-us-gov`, and this function of `aws`",
+                ),
+            ),
+        ] {
+            let target = AccountRegion { account_id: account_id.into(), region: region.into() };
+            let error = allow(&target, &home, has_role).err().map(|error| error.to_string());
+            assert_eq!(error.as_deref(), refused, "{account_id} {region}");
         }
     }
 

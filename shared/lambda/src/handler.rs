@@ -12,9 +12,10 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use monitor::check::{AnyCheck, Check};
 use monitor::deadlines::Deadlines;
 use monitor::error::RunError;
+use monitor::member_accounts::{self, MemberAccounts, NotReachable, Until};
 use monitor::run::{Options, Run, RunOutcome};
 use monitor::settings::{Environment, EvaluationSettings, HomeSettings, InvalidConfiguration, Setting, Text};
-use monitor::target::{Home, Target};
+use monitor::target::Home;
 use outputs::metrics::{Emission, Measured, Trigger};
 use outputs::response::AlertCounts;
 use serde::Serialize;
@@ -22,7 +23,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::error::HandlerError;
-use crate::event::Request;
+use crate::event::{Request, allow};
 use crate::logging;
 
 /// Time that is kept for the way back of the response.
@@ -39,6 +40,9 @@ pub(crate) static METRICS_NAMESPACE: Text<String> = Text {
 
 /// The settings of the handler itself.
 pub const SETTINGS: &[&dyn Setting] = &[&METRICS_NAMESPACE];
+
+/// The settings of every check about other accounts.
+pub const MEMBER_SETTINGS: &[&dyn Setting] = member_accounts::SETTINGS;
 
 fn namespace(value: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_/#:".contains(c);
@@ -81,6 +85,7 @@ pub struct Handler<C> {
     check: C,
     settings: EvaluationSettings,
     home: Home,
+    member_accounts: MemberAccounts,
     config: SdkConfig,
     metrics_namespace: String,
     log_level: String,
@@ -97,6 +102,7 @@ impl<C: Check> Handler<C> {
             settings: EvaluationSettings::read(environment)?,
             check: C::read(environment)?,
             home: Home::new(&config, home),
+            member_accounts: MemberAccounts::read(environment, &config)?,
             config,
             metrics_namespace: METRICS_NAMESPACE.require(environment)?,
             log_level: logging::level_name(environment),
@@ -113,13 +119,16 @@ impl<C: Check> Handler<C> {
         for (message_id, error) in request.batch.iter().flat_map(|batch| &batch.malformed) {
             tracing::error!(message_id, %error, "a message of the batch is malformed");
         }
-        let target = Target { location: location(&event.context, &self.config), config: self.config.clone() };
+        let home = location(&event.context, &self.config);
+        if let Some(target) = request.options.as_ref().and_then(|options| options.target.as_ref()) {
+            allow(target, &home, self.member_accounts.has_role())?;
+        }
         let nothing = || {
-            let report = Report::new(C::FUNCTION, &target.location, now, &self.check.controls(), None);
+            let report = Report::new(C::FUNCTION, &home, now, &self.check.controls(), None);
             (report, AlertCounts::default())
         };
         let (report, alerts) = if let Some(options) = &request.options {
-            match (self.run(&request, options, &target, &event.context, now, start).await, &mut request.batch) {
+            match (self.run(&request, options, &home, &event.context, now, start).await, &mut request.batch) {
                 (Ok(outcome), Some(batch)) => {
                     batch.give_back(&outcome.0);
                     outcome
@@ -144,28 +153,40 @@ impl<C: Check> Handler<C> {
         &self,
         request: &Request,
         options: &Options,
-        target: &Target,
+        home: &Location,
         context: &Context,
         now: Timestamp,
         start: Instant,
     ) -> Result<(Report, AlertCounts), HandlerError> {
         let deadlines = Deadlines::new(start, time_left(context, now));
         let deadline = i64::try_from(context.deadline).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let ends_at = deadline.unwrap_or(now);
+        let until = Until { reached: deadlines.leased, ended: ends_at };
+        let target = match &options.target {
+            Some(name) => self.member_accounts.reach(C::FUNCTION, home, name, until).await.map_err(RunError::from)?,
+            None => self.member_accounts.home(home.clone()),
+        };
         let run = Run {
             check: &self.check,
             settings: &self.settings,
             home: &self.home,
-            target,
+            target: &target,
             options,
             is_of_key_events: request.batch.is_some(),
             owner: request.id.as_ref().unwrap_or(&context.request_id),
             // The same request comes again after a failure: the instant makes its attempts different.
             attempt: &format!("{} {now}", context.request_id),
             now,
-            ends_at: deadline.unwrap_or(now),
+            ends_at,
             deadlines: &deadlines,
         };
-        let outcome = run.run().await?;
+        let is_elsewhere = target.location != *home;
+        let outcome = run.run().await.map_err(|error| match &error {
+            RunError::KeysNotListed(failure) if is_elsewhere => {
+                NotReachable::by_listing(failure, &target.location).map_or(error, RunError::from)
+            }
+            _ => error,
+        })?;
         self.emit_metrics(&outcome, run.trigger(), now, monotonic() - start);
         Ok((outcome.report, outcome.alerts))
     }

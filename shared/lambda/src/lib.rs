@@ -10,4 +10,4 @@ mod logging;
 
 pub use error::HandlerError;
 pub use function::{Function, Invocation, serve_function};
-pub use handler::{Handler, Response, SETTINGS, serve};
+pub use handler::{Handler, MEMBER_SETTINGS, Response, SETTINGS, serve};

@@ -1,11 +1,23 @@
 //! The ways a whole run can fail. Everything smaller is a verdict.
 
+use domain::failure::Failure;
+use domain::outcome::TARGET_NOT_REACHABLE;
+
+use crate::inventory::why;
+use crate::member_accounts::NotReachable;
+
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// It is not known which keys there are.
     #[error("cannot tell which keys there are: {0}")]
     ListKeysFailed(String),
+    /// The same, because `ListKeys` gave not even a first page.
+    #[error("cannot tell which keys there are: {}", why(.0))]
+    KeysNotListed(Failure),
+    /// The keys are in another account or Region, and that is out of reach. No key was looked at.
+    #[error("{0}")]
+    TargetNotReachable(#[from] NotReachable),
     /// The topic did not take the alert.
     #[error("the alert was not delivered to {topic_arn}: {cause}")]
     AlertNotDelivered {
@@ -49,7 +61,8 @@ impl RunError {
     /// Stable name of the kind of error: operators and other programs match it.
     pub fn error_type(&self) -> &'static str {
         match self {
-            Self::ListKeysFailed(_) => "ListKeysFailed",
+            Self::ListKeysFailed(_) | Self::KeysNotListed(_) => "ListKeysFailed",
+            Self::TargetNotReachable(_) => TARGET_NOT_REACHABLE,
             Self::AlertNotDelivered { .. } => "AlertNotDelivered",
             Self::LedgerUnavailable { .. } | Self::LedgerBusy { .. } => "LedgerUnavailable",
             Self::NoLedger => "InvalidConfiguration",

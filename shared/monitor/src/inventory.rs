@@ -119,7 +119,7 @@ impl Inventory {
             let page = match pages.next().await {
                 Ok(Some(page)) => page,
                 Ok(None) => break,
-                Err(failure) if is_first => return Err(RunError::ListKeysFailed(why(&failure))),
+                Err(failure) if is_first => return Err(RunError::KeysNotListed(failure)),
                 Err(failure) => {
                     self.break_off(&why(&failure));
                     break;
@@ -185,7 +185,7 @@ impl Inventory {
     }
 }
 
-fn why(failure: &Failure) -> String {
+pub(crate) fn why(failure: &Failure) -> String {
     if failure.message.is_empty() { failure.to_string() } else { format!("{failure}: {}", failure.message) }
 }
 

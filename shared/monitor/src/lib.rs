@@ -17,6 +17,7 @@ pub mod error;
 pub mod evaluation;
 pub mod findings_table;
 pub mod inventory;
+pub mod member_accounts;
 mod notification;
 pub mod outcomes;
 pub mod run;

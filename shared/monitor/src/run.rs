@@ -1,7 +1,7 @@
 //! One run of a function: the lease, the evaluation, what changed, the alert, and the lease given back.
 
 use domain::ledger::{Ledger, Notify};
-use domain::location::KeyName;
+use domain::location::{AccountRegion, KeyName};
 use domain::outcome::Done;
 use domain::report::Report;
 use jiff::Timestamp;
@@ -29,6 +29,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Answer with every evaluation.
     pub verbose: bool,
+    /// Where the keys are; `None` = where the monitor lives.
+    pub target: Option<AccountRegion>,
     /// Who tells the team.
     pub notify: Notify,
     /// Answer with the counts alone.
@@ -80,13 +82,15 @@ pub struct RunOutcome {
 impl Run<'_> {
     /// What set the run off; `None` if it judges for another instant, or tells nobody: then it counts nowhere.
     pub fn trigger(&self) -> Option<Trigger> {
-        let Options { keys, as_of, dry_run, .. } = self.options;
+        let Options { keys, as_of, dry_run, target, .. } = self.options;
         match (*dry_run || as_of.is_some(), self.is_of_key_events, keys, self.options.notify) {
             (true, _, _, _) => None,
             (false, true, _, _) => Some(Trigger::KeyEvents),
             (false, false, Some(_), _) => Some(Trigger::NamedKeys),
-            (false, false, None, Notify::Now) => Some(Trigger::Daily),
             (false, false, None, Notify::Later) => Some(Trigger::DailyCheck),
+            // By hand, of one target: not what the daily metrics are of.
+            (false, false, None, Notify::Now) if target.is_some() => Some(Trigger::NamedKeys),
+            (false, false, None, Notify::Now) => Some(Trigger::Daily),
         }
     }
 

@@ -12,8 +12,10 @@ use crate::settings::HomeSettings;
 pub struct Target {
     /// Partition, Region and account.
     pub location: Location,
-    /// Credentials, Region and endpoints to reach it with.
+    /// Credentials, Region and endpoints to reach it with. Every client of a check is made from it.
     pub config: SdkConfig,
+    /// Is it the account that the monitor lives in? No key of another one is ever used.
+    pub is_in_home_account: bool,
 }
 
 /// Where the monitor lives: the topic that it tells, and the table that it remembers by.

@@ -24,7 +24,7 @@ async fn evaluate(fleet: &Fleet, checks: &[&dyn AnyCheck], time: Duration) -> Ev
     let environment: Environment = variables.into_iter().collect();
     let settings = EvaluationSettings::read(&environment).unwrap();
     let config = config_for(fleet, aws::config::sdk_config().load().await);
-    let target = Target { location: location(fleet), config };
+    let target = Target { location: location(fleet), config, is_in_home_account: true };
     let now = "2026-11-23T06:00:00Z".parse().unwrap();
     let request = Request {
         keys: None,

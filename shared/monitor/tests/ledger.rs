@@ -46,7 +46,7 @@ impl Team {
         let environment: Environment = settings.into_iter().collect();
         Self {
             home: Home::new(&config, HomeSettings::read(&environment).unwrap()),
-            target: Target { location: location(&fleet), config },
+            target: Target { location: location(&fleet), config, is_in_home_account: true },
             settings: EvaluationSettings::read(&environment).unwrap(),
             fleet,
         }

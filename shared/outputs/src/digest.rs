@@ -274,3 +274,6 @@ pub fn open_findings(
 ) -> Value {
     digest_json::open_findings(home, at, records, whole_list)
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,7 @@ pub(crate) fn text(news: &News<'_>, updates: &[&Update<'_>], left_out: &[&str]) 
     }
 }
 
-type Place<'a> = (&'a str, &'a str);
+pub(crate) type Place<'a> = (&'a str, &'a str);
 
 /// What makes findings one group. What is not known is one by its cause, whatever the control; an account that cannot be
 /// reached, by why it cannot.
@@ -83,10 +83,10 @@ fn sameness<'a>(update: &'a Update<'_>) -> Sameness<'a> {
 }
 
 /// Findings that are the same, of one key or more. Never empty.
-struct Group<'a>(Vec<&'a Update<'a>>);
+pub(crate) struct Group<'a>(pub(crate) Vec<&'a Update<'a>>);
 
 impl<'a> Group<'a> {
-    fn places(&self) -> BTreeSet<Place<'a>> {
+    pub(crate) fn places(&self) -> BTreeSet<Place<'a>> {
         self.0.iter().map(|update| update.place()).collect()
     }
 
@@ -106,7 +106,7 @@ impl<'a> Group<'a> {
 }
 
 /// The groups in the order of their first findings.
-fn groups<'a>(updates: &[&'a Update<'a>], is_meant: impl Fn(&Update<'a>) -> bool) -> Vec<Group<'a>> {
+pub(crate) fn groups<'a>(updates: &[&'a Update<'a>], is_meant: impl Fn(&Update<'a>) -> bool) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     let mut found: BTreeMap<Sameness<'a>, usize> = BTreeMap::new();
     for update in updates.iter().copied().filter(|update| is_meant(update)) {
@@ -194,13 +194,13 @@ impl<'n> Mail<'n> {
             updates.iter().filter(|it| it.is_of_key()).map(|update| update.record.key_arn.as_str()).collect();
         let summary = self.news.tally().summary("finding");
         let on = if keys.is_empty() { String::new() } else { format!(" on {}", counted(keys.len(), "KMS key")) };
-        let place = match updates.first() {
-            Some(first) if !self.is_of_several => {
-                format!("account {}, Region {}", first.part.account_id, first.part.region)
-            }
-            _ => self.news.extent(),
+        let accounts: BTreeSet<&str> = updates.iter().map(|update| update.part.account_id).collect();
+        let regions: BTreeSet<&str> = updates.iter().map(|update| update.part.region).collect();
+        let one = |all: &BTreeSet<&str>, thing: &str| match (all.len(), all.first()) {
+            (1, Some(only)) => format!("{thing} {}", printable(only)),
+            (count, _) => counted(count, thing),
         };
-        let place = place.strip_suffix(" accounts").unwrap_or(&place);
+        let place = format!("{}, {}", one(&accounts, "account"), one(&regions, "Region"));
         let _ = write!(
             self.text,
             "{summary}{on} in {place}.\nDaily check {}, {}\n",
@@ -222,11 +222,11 @@ impl<'n> Mail<'n> {
         let gaps = Gaps::of(&self.news.outcomes);
         let mut lines = Vec::new();
         if !gaps.is_empty() {
-            let (reached, planned) = (gaps.targets_reached, gaps.targets_planned);
             lines.push(format!(
-                "Not everything was seen: {reached} of {} {} looked at. What was not seen is neither reported nor cleared.",
-                counted(planned, "account and Region").replace("and Regions", "and Region pairs"),
-                if reached == 1 { "was" } else { "were" },
+                "Not everything was seen: {} of {} (an account and a Region) reached. What was not seen is neither \
+                 reported nor cleared.",
+                gaps.targets_reached,
+                counted(gaps.targets_planned, "target"),
             ));
         }
         for (reason, accounts) in &gaps.not_reached {
@@ -246,7 +246,7 @@ impl<'n> Mail<'n> {
             lines.push(format!("  Did not see every key: {} in {}", printable(function), some_places(places)));
         }
         if gaps.keys_not_reached > 0 {
-            lines.push(format!("  Time ran out before {} of the evaluations of keys", gaps.keys_not_reached));
+            lines.push(format!("  Time ran out before {}", counted_keys(gaps.keys_not_reached)));
         }
         let mut held: BTreeMap<&str, BTreeSet<Place<'_>>> = BTreeMap::new();
         for part in &self.news.held {
@@ -344,19 +344,18 @@ impl<'n> Mail<'n> {
         let controls = controls.into_iter().collect::<Vec<_>>().join(", ");
         let keys: BTreeSet<&str> = group.0.iter().map(|update| update.record.key_arn.as_str()).collect();
         let is_unknown = first.record.compliance != Compliance::NonCompliant;
-        let what = if first.is_of_key() {
-            counted(keys.len(), "key")
-        } else {
-            let accounts: BTreeSet<&str> = group.0.iter().map(|update| update.part.account_id).collect();
-            counted(accounts.len(), "account")
-        };
+        let accounts: BTreeSet<&str> = group.0.iter().map(|update| update.part.account_id).collect();
+        let what = if first.is_of_key() { counted(keys.len(), "key") } else { counted(accounts.len(), "account") };
+        // The words about one account are not those about another.
+        let reason = first.notice.reason.replace('_', " ");
+        let detail = if first.is_of_key() || accounts.len() == 1 { &first.notice.detail } else { &reason };
         let could_not = match (first.is_of_key(), is_unknown) {
             (true, true) => "Could not evaluate ",
             (false, _) => "Could not look into ",
             (true, false) => "",
         };
         let _ = write!(self.text, "\n{could_not}{what}{}:\n", self.extent_of(group));
-        let _ = writeln!(self.text, "  {}", self.headline(first, &controls));
+        let _ = writeln!(self.text, "  {}", self.headline_with(first, &controls, detail));
         if !first.is_of_key() {
             self.tell_accounts_of(group, omitted);
         } else if group.place().is_some() {
@@ -451,10 +450,14 @@ impl<'n> Mail<'n> {
     }
 
     fn headline(&self, update: &Update<'_>, controls: &str) -> String {
+        self.headline_with(update, controls, &update.notice.detail)
+    }
+
+    fn headline_with(&self, update: &Update<'_>, controls: &str, detail: &str) -> String {
         let Update { record, notice, .. } = update;
         let changed =
             what_changed(notice.change, record.severity, notice.was.as_ref(), record.first_seen, self.all_new);
-        format!("{}  {controls}{changed}: {}", record.severity.as_str(), printable(&notice.detail))
+        format!("{}  {controls}{changed}: {}", record.severity.as_str(), printable(detail))
     }
 
     fn tell_remediation(&mut self, remediation: &str) {
@@ -667,14 +670,18 @@ fn some_of(names: &[String], count: usize, max: usize, thing: &str) -> String {
     if count > max { format!("{told} and {}", counted(count - max, &format!("more {thing}"))) } else { told }
 }
 
-/// `111111111111 eu-west-1`, the first few of them.
-pub(crate) fn some_places(places: &BTreeSet<Place<'_>>) -> String {
+/// The first few accounts and Regions, like `111111111111 eu-west-1`.
+fn some_places(places: &BTreeSet<Place<'_>>) -> String {
     let names: Vec<String> = places
         .iter()
         .take(MAX_PLACES)
         .map(|(account, region)| format!("{} {}", printable(account), printable(region)))
         .collect();
     some_of(&names, places.len(), MAX_PLACES, "place")
+}
+
+fn counted_keys(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "key" } else { "keys" })
 }
 
 fn title(record: &Record) -> String {

@@ -4,6 +4,7 @@ pub mod alert;
 mod alert_email;
 mod alert_json;
 pub mod digest;
+pub mod digest_chat;
 mod digest_email;
 mod digest_json;
 pub mod metrics;

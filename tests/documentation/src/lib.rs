@@ -13,6 +13,7 @@ use monitor::check::Check;
 use monitor::settings::{EvaluationSettings, HomeSettings, Setting};
 use rotation_checker::RotationChecker;
 use serde_json::{Value, json};
+use target_planner::TargetPlanner;
 use usage_anomaly_scorer::UsageAnomalyScorer;
 
 /// What is documented of a function.
@@ -126,19 +127,21 @@ fn settings_page() -> String {
         let _ = write!(page, "\n## {}\n\n", function.name);
         table(&mut page, function.settings);
     }
+    page.push_str("\n## target-planner\n\nBeside `METRICS_NAMESPACE` it has these alone.\n\n");
+    table(&mut page, TargetPlanner::SETTINGS);
     page
 }
 
 /// The default of each setting.
 fn settings_json() -> Value {
     let of_functions = functions().into_iter().flat_map(|function| function.settings.iter().copied());
-    let settings = all_functions().into_iter().chain(of_functions);
+    let settings = all_functions().into_iter().chain(of_functions).chain(TargetPlanner::SETTINGS.iter().copied());
     settings.map(|setting| (setting.name().to_owned(), json!(setting.default()))).collect()
 }
 
 /// The settings that all functions have.
 fn all_functions() -> Vec<&'static dyn Setting> {
-    [EvaluationSettings::ALL, HomeSettings::ALL, lambda::SETTINGS].concat()
+    [EvaluationSettings::ALL, HomeSettings::ALL, lambda::MEMBER_SETTINGS, lambda::SETTINGS].concat()
 }
 
 fn table(page: &mut String, settings: &[&dyn Setting]) {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::accounts::AccountDescription;
 use crate::faults::Fault;
 use crate::operation::Operation;
 use crate::regions::RegionDescription;
@@ -51,6 +52,12 @@ pub struct FleetDescription {
     pub faults: BTreeMap<Operation, Fault>,
     /// Other Regions, by name. A Region that is not described has no keys.
     pub regions: BTreeMap<String, RegionDescription>,
+    /// Other accounts, by ID. The fleet's own may lend itself their roles, and is of the same organisation.
+    pub accounts: BTreeMap<String, AccountDescription>,
+    /// Organizational units by ID, each with its parent: another one, or the root `r-root`.
+    pub organizational_units: BTreeMap<String, String>,
+    /// Regions that the fleet's own account has enabled. Default: its own.
+    pub enabled_regions: Option<Vec<String>>,
 }
 
 impl Default for FleetDescription {
@@ -73,6 +80,9 @@ impl Default for FleetDescription {
             custom_key_stores: Vec::new(),
             faults: BTreeMap::new(),
             regions: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            organizational_units: BTreeMap::new(),
+            enabled_regions: None,
         }
     }
 }

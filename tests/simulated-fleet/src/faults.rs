@@ -174,8 +174,20 @@ impl Fault {
             (FaultKind::Denied, Service::CloudWatch) => {
                 (403, "AccessDenied", denied("cloudwatch", operation, resource))
             }
+            (FaultKind::Denied, Service::Account) => {
+                (403, "AccessDeniedException", denied("account", operation, resource))
+            }
+            (FaultKind::Denied, Service::Organizations) => {
+                (400, "AccessDeniedException", denied("organizations", operation, resource))
+            }
+            (FaultKind::Denied, Service::S3) => (403, "AccessDenied", denied("s3", operation, resource)),
+            (FaultKind::Denied, Service::Sts) => (403, "AccessDenied", denied("sts", operation, resource)),
             (FaultKind::Denied, Service::Kms) => (400, "AccessDeniedException", denied("kms", operation, resource)),
-            (FaultKind::Throttled, Service::Sns | Service::CloudWatch) => {
+            (FaultKind::Throttled, Service::Account | Service::Organizations) => {
+                (429, "TooManyRequestsException", "Rate exceeded".to_owned())
+            }
+            (FaultKind::Throttled, Service::S3) => (503, "SlowDown", "Please reduce your request rate.".to_owned()),
+            (FaultKind::Throttled, Service::Sns | Service::CloudWatch | Service::Sts) => {
                 (400, "Throttling", "Rate exceeded".to_owned())
             }
             (FaultKind::Throttled, Service::DynamoDb) => {
@@ -184,7 +196,9 @@ impl Fault {
             (FaultKind::Throttled, Service::Kms) => (400, "ThrottlingException", THROTTLED.to_owned()),
             (FaultKind::ServerError, _) => {
                 let code = match service {
-                    Service::Sns => "InternalError",
+                    Service::S3 | Service::Sns | Service::Sts => "InternalError",
+                    Service::Account => "InternalServerException",
+                    Service::Organizations => "ServiceException",
                     Service::CloudWatch => "InternalServiceError",
                     Service::DynamoDb => "InternalServerError",
                     Service::Kms => "KMSInternalException",
@@ -192,6 +206,18 @@ impl Fault {
                 (self.status.unwrap_or(500), code, "An internal error occurred.".to_owned())
             }
             (FaultKind::NotFound, Service::Sns) => (404, "NotFound", "Topic does not exist".to_owned()),
+            (FaultKind::NotFound, Service::Sts) => {
+                (404, "NoSuchEntity", format!("The role {resource} cannot be found."))
+            }
+            (FaultKind::NotFound, Service::S3) => {
+                (404, "NoSuchBucket", "The specified bucket does not exist".to_owned())
+            }
+            (FaultKind::NotFound, Service::Organizations) => {
+                (400, "ParentNotFoundException", "You specified a parent that doesn't exist.".to_owned())
+            }
+            (FaultKind::NotFound, Service::Account) => {
+                (404, "ResourceNotFoundException", "No account was found.".to_owned())
+            }
             (FaultKind::NotFound, Service::DynamoDb | Service::CloudWatch) => {
                 (400, "ResourceNotFoundException", "Requested resource not found".to_owned())
             }

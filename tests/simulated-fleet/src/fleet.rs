@@ -17,6 +17,7 @@ use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::accounts::{self, AssumedRole, Caller, Sessions};
 use crate::calls::Calls;
 use crate::cloudwatch::{self, Reads};
 use crate::crash_point::{CrashPoint, When};
@@ -58,6 +59,10 @@ impl Fleet {
             served: RwLock::new(Arc::new(served)),
             calls: Mutex::default(),
             calls_by_region: Mutex::default(),
+            calls_by_account: Mutex::default(),
+            sessions: Sessions::default(),
+            assumed_roles: Mutex::default(),
+            objects: Mutex::default(),
             secrets: Mutex::default(),
             published: Mutex::default(),
             tables: Mutex::new(tables),
@@ -112,6 +117,27 @@ impl Fleet {
         lock(&self.state.calls_by_region).get(region).map(Calls::all).unwrap_or_default()
     }
 
+    /// The KMS and CloudWatch requests to one account and Region by operation, every attempt counted.
+    pub fn calls_to(&self, account_id: &str, region: &str) -> BTreeMap<String, u64> {
+        let place = (account_id.to_owned(), region.to_owned());
+        lock(&self.state.calls_by_account).get(&place).map(Calls::all).unwrap_or_default()
+    }
+
+    /// The roles of other accounts that were given, in their order.
+    pub fn assumed_roles(&self) -> Vec<AssumedRole> {
+        lock(&self.state.assumed_roles).clone()
+    }
+
+    /// From now on no credentials of a role that were given so far are good.
+    pub fn expire_sessions(&self) {
+        self.state.sessions.expire();
+    }
+
+    /// The objects that were put into buckets, by path: `bucket/key`.
+    pub fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+        lock(&self.state.objects).iter().map(|(path, body)| (path.clone(), body.to_vec())).collect()
+    }
+
     /// The calls of an operation in one Region by the id of the key that they named.
     pub fn calls_in_for(&self, region: &str, operation: &str) -> BTreeMap<String, u64> {
         lock(&self.state.calls_by_region).get(region).map(|calls| calls.by_key(operation)).unwrap_or_default()
@@ -136,6 +162,7 @@ impl Fleet {
     pub fn clear_calls(&self) {
         *lock(&self.state.calls) = Calls::default();
         lock(&self.state.calls_by_region).clear();
+        lock(&self.state.calls_by_account).clear();
     }
 
     /// The messages that were published, in their order. One whose answer was spoilt by a fault is among them.
@@ -203,6 +230,11 @@ struct FleetState {
     calls: Mutex<Calls>,
     /// KMS's operations only.
     calls_by_region: Mutex<BTreeMap<String, Calls>>,
+    /// KMS's and CloudWatch's operations, by account and Region.
+    calls_by_account: Mutex<BTreeMap<(String, String), Calls>>,
+    sessions: Sessions,
+    assumed_roles: Mutex<Vec<AssumedRole>>,
+    objects: Mutex<BTreeMap<String, Bytes>>,
     secrets: Mutex<BTreeSet<String>>,
     published: Mutex<Vec<Published>>,
     tables: Mutex<Tables>,
@@ -220,6 +252,8 @@ struct ServedFleet {
     quotas: Quotas,
     /// The other Regions that the description knows.
     elsewhere: BTreeMap<String, Arc<ServedFleet>>,
+    /// The other accounts that the description knows.
+    accounts: BTreeMap<String, Arc<ServedFleet>>,
 }
 
 impl FleetState {
@@ -241,8 +275,27 @@ impl ServedFleet {
             let served = served.map_err(|error| error.within(&format!("regions.{name}")))?;
             elsewhere.insert(name.clone(), Arc::new(served));
         }
+        let mut accounts = BTreeMap::new();
+        for (id, account) in &description.accounts {
+            let served = Self::new(account.fleet(id, &description));
+            let served = served.map_err(|error| error.within(&format!("accounts.{id}")))?;
+            accounts.insert(id.clone(), Arc::new(served));
+        }
         let model = Model::new(description)?;
-        Ok(Self { model, asked: Mutex::default(), reads: Mutex::default(), quotas: Quotas::default(), elsewhere })
+        let (asked, reads, quotas) = (Mutex::default(), Mutex::default(), Quotas::default());
+        Ok(Self { model, asked, reads, quotas, elsewhere, accounts })
+    }
+
+    /// What is being served for that caller, if its credentials are good.
+    fn of_caller(self: Arc<Self>, caller: Caller<'_>) -> Result<Arc<Self>, ApiError> {
+        let invalid = |code| ApiError::bad_request(code, "The security token included in the request is invalid.");
+        match caller {
+            Caller::Home => Ok(self),
+            Caller::Session(account_id) => {
+                self.accounts.get(account_id).cloned().ok_or_else(|| invalid("UnrecognizedClientException"))
+            }
+            Caller::Expired => Err(invalid("ExpiredTokenException")),
+        }
     }
 
     /// What is being served in that Region.
@@ -297,23 +350,44 @@ async fn handle(
 ) -> Response {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
     let target = text("x-amz-target");
+    let caller = state.sessions.account(&headers);
+    let region = regions::of_request(&headers);
     if !target.is_empty() {
-        match target.strip_prefix(DYNAMODB) {
-            Some(name) => dynamodb_call(&state, name, &body).await,
-            None => kms_call(&state, target, regions::of_request(&headers), &body).await,
+        if let Some(name) = target.strip_prefix(DYNAMODB) {
+            dynamodb_call(&state, caller, name, &body).await
+        } else if let Some(name) = target.strip_prefix(accounts::ORGANIZATIONS) {
+            organization_call(&state, caller, name, &body).await
+        } else {
+            kms_call(&state, target, caller, region, &body).await
         }
     } else if let Some(name) = uri.path().strip_prefix(cloudwatch::PATH) {
-        cloudwatch_call(&state, name, &body).await
+        cloudwatch_call(&state, name, caller, region, &body).await
+    } else if uri.path() == accounts::LIST_REGIONS {
+        list_regions_call(&state, caller, &body).await
+    } else if method == Method::PUT {
+        put_object_call(&state, caller, uri.path(), body).await
     } else if text("content-type").starts_with("application/x-www-form-urlencoded") {
-        query_call(&state, &sns::parse_form(&body)).await
+        query_call(&state, caller, &sns::parse_form(&body)).await
     } else {
         lock(&state.calls).record_unknown(format!("{method} {}", uri.path()));
         respond(&state, Service::Kms, Err(kms::unknown_operation()), &Delivery::Whole)
     }
 }
 
-async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: &[u8]) -> Response {
-    let served = state.served();
+/// The error to a caller that is not the fleet's own account, of services that are only there for that one.
+fn for_home_alone(caller: Caller<'_>) -> Result<(), ApiError> {
+    match caller {
+        Caller::Home => Ok(()),
+        _ => Err(ApiError::new(403, "AccessDeniedException", "A member account's credentials may not do this.")),
+    }
+}
+
+async fn kms_call(state: &FleetState, target: &str, caller: Caller<'_>, region: Option<&str>, body: &[u8]) -> Response {
+    let served = match state.served().of_caller(caller) {
+        Ok(served) => served,
+        Err(error) => return respond(state, Service::Kms, Err(error), &Delivery::Whole),
+    };
+    let account_id = served.model.description.account_id.clone();
     let home = served.model.description.region.clone();
     let region = region.unwrap_or(&home);
     let Ok(served) = served.in_region(region) else {
@@ -337,6 +411,8 @@ async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: 
     let key = found.as_ref().ok().copied().flatten();
     let named = key.map(|key| key.id()).or_else(|| request.key_id.clone());
     lock(&state.calls).record(operation.name(), named.clone());
+    let place = (account_id, region.to_owned());
+    lock(&state.calls_by_account).entry(place).or_default().record(operation.name(), named.clone());
     lock(&state.calls_by_region).entry(region.to_owned()).or_default().record(operation.name(), named);
 
     let resource = key.map_or_else(|| "*".to_owned(), |key| key.arn());
@@ -360,7 +436,7 @@ async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: 
     .await
 }
 
-async fn dynamodb_call(state: &FleetState, name: &str, body: &[u8]) -> Response {
+async fn dynamodb_call(state: &FleetState, caller: Caller<'_>, name: &str, body: &[u8]) -> Response {
     let served = state.served();
     let Some(operation) = Operation::of(Service::DynamoDb, name) else {
         lock(&state.calls).record_unknown(name.to_owned());
@@ -376,18 +452,34 @@ async fn dynamodb_call(state: &FleetState, name: &str, body: &[u8]) -> Response 
         processed: unprocessed.map(|fault| fault.processed.unwrap_or(0)),
     };
     suffer(state, &served, operation, &resource, fault.as_ref(), || {
+        for_home_alone(caller)?;
         dynamodb::answer(&mut lock(&state.tables), operation, body, rules).map(|answer| answer.to_string())
     })
     .await
 }
 
-async fn cloudwatch_call(state: &FleetState, name: &str, body: &[u8]) -> Response {
-    let served = state.served();
+async fn cloudwatch_call(
+    state: &FleetState,
+    name: &str,
+    caller: Caller<'_>,
+    region: Option<&str>,
+    body: &[u8],
+) -> Response {
+    let served = match state.served().of_caller(caller) {
+        Ok(served) => served,
+        Err(error) => return respond(state, Service::CloudWatch, Err(error), &Delivery::Whole),
+    };
+    let account_id = served.model.description.account_id.clone();
+    let region = region.unwrap_or(&served.model.description.region).to_owned();
+    let Ok(served) = served.in_region(&region) else {
+        return respond(state, Service::CloudWatch, Err(kms::unknown_operation()), &Delivery::Whole);
+    };
     let Some(operation) = Operation::of(Service::CloudWatch, name) else {
         lock(&state.calls).record_unknown(name.to_owned());
         return respond(state, Service::CloudWatch, Err(kms::unknown_operation()), &Delivery::Whole);
     };
     lock(&state.calls).record(operation.name(), None);
+    lock(&state.calls_by_account).entry((account_id, region)).or_default().record(operation.name(), None);
     let fault = served.fault(operation, None);
     let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
     suffer(state, &served, operation, "*", fault.as_ref(), || {
@@ -401,9 +493,94 @@ fn wall_clock() -> Timestamp {
     Timestamp::now()
 }
 
-async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
+async fn organization_call(state: &FleetState, caller: Caller<'_>, name: &str, body: &[u8]) -> Response {
+    let served = state.served();
+    let Some(operation) = Operation::of(Service::Organizations, name) else {
+        lock(&state.calls).record_unknown(name.to_owned());
+        return respond(state, Service::Organizations, Err(kms::unknown_operation()), &Delivery::Whole);
+    };
+    lock(&state.calls).record(operation.name(), None);
+    let fault = served.fault(operation, None);
+    let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
+    suffer(state, &served, operation, "*", fault.as_ref(), || {
+        for_home_alone(caller)?;
+        let answer = accounts::organization(&served.model.description, operation, body, page_fault)?;
+        Ok(answer.to_string())
+    })
+    .await
+}
+
+async fn list_regions_call(state: &FleetState, caller: Caller<'_>, body: &[u8]) -> Response {
+    let (served, operation) = (state.served(), Operation::ListRegions);
+    let account_id = accounts::account_in(body);
+    lock(&state.calls).record(operation.name(), account_id.clone());
+    let account = match &account_id {
+        None => Some(Arc::clone(&served)),
+        Some(id) => served.accounts.get(id).cloned(),
+    };
+    let of_account = account.as_ref().and_then(|account| account.fault(operation, None));
+    let fault = served.fault(operation, None).or(of_account);
+    suffer(state, &served, operation, "*", fault.as_ref(), || {
+        for_home_alone(caller)?;
+        let unknown = || ApiError::new(404, "ResourceNotFoundException", "No account was found.");
+        Ok(accounts::regions(&account.ok_or_else(unknown)?.model.description, body).to_string())
+    })
+    .await
+}
+
+async fn put_object_call(state: &FleetState, caller: Caller<'_>, path: &str, body: Bytes) -> Response {
+    let (served, operation) = (state.served(), Operation::PutObject);
+    lock(&state.calls).record(operation.name(), None);
+    let fault = served.fault(operation, None);
+    let path = path.trim_start_matches('/').to_owned();
+    suffer(state, &served, operation, &format!("arn:aws:s3:::{path}"), fault.as_ref(), || {
+        for_home_alone(caller)?;
+        lock(&state.objects).insert(path.clone(), body);
+        Ok("")
+    })
+    .await
+}
+
+async fn sts_call(state: &FleetState, caller: Caller<'_>, operation: Operation, form: &sns::Form) -> Response {
+    let home = state.served();
+    lock(&state.calls).record(operation.name(), None);
+    let role_arn = form.get("RoleArn").cloned().unwrap_or_default();
+    let served = match (operation, caller) {
+        (Operation::AssumeRole, _) => {
+            accounts::role_in(&role_arn).and_then(|(id, _)| home.accounts.get(id)).cloned().ok_or_else(|| None)
+        }
+        (_, Caller::Home) => Ok(Arc::clone(&home)),
+        // The credentials may be of an account that the fleet knows nothing else of.
+        (_, Caller::Session(id)) => home.accounts.get(id).cloned().ok_or_else(|| Some(id.to_owned())),
+        (_, Caller::Expired) => Err(None),
+    };
+    let fault = home.fault(operation, None).or_else(|| served.as_ref().ok()?.fault(operation, None));
+    suffer(state, &home, operation, &role_arn, fault.as_ref(), || {
+        if matches!(caller, Caller::Expired) {
+            return Err(ApiError::new(403, "ExpiredToken", "The security token included in the request is expired"));
+        }
+        if operation == Operation::AssumeRole {
+            for_home_alone(caller)?;
+            let description = &home.model.description;
+            let (answer, assumed) = accounts::assume_role(description, &state.sessions, form, wall_clock())?;
+            lock(&state.assumed_roles).push(assumed);
+            return Ok(answer);
+        }
+        let account_id = match &served {
+            Ok(served) => served.model.description.account_id.clone(),
+            Err(id) => id.clone().unwrap_or_default(),
+        };
+        Ok(accounts::caller_identity(&account_id))
+    })
+    .await
+}
+
+async fn query_call(state: &FleetState, caller: Caller<'_>, form: &sns::Form) -> Response {
     let served = state.served();
     let action = form.get("Action").map_or("", String::as_str);
+    if let Some(operation) = Operation::of(Service::Sts, action) {
+        return sts_call(state, caller, operation, form).await;
+    }
     let Some(operation) = Operation::of(Service::Sns, action) else {
         lock(&state.calls).record_unknown(action.to_owned());
         let error = ApiError::bad_request("InvalidAction", format!("The action {action} is not valid."));
@@ -413,6 +590,7 @@ async fn query_call(state: &FleetState, form: &sns::Form) -> Response {
     let resource = form.get("TopicArn").map_or("*", String::as_str);
     let fault = served.fault(operation, None);
     suffer(state, &served, operation, resource, fault.as_ref(), || {
+        for_home_alone(caller)?;
         if operation == Operation::GetTopicAttributes {
             let confirmed = served.model.description.subscriptions_confirmed;
             return sns::render_attributes(form, confirmed, &state.next_id());
@@ -468,11 +646,12 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
     let (status, mut body) = match (service, answer) {
         (_, Ok(body)) => (200, body),
         (Service::CloudWatch, Err(error)) => (error.status, cloudwatch::render_error(&error).into()),
-        (Service::Kms, Err(error)) => {
+        (Service::Kms | Service::Account | Service::Organizations, Err(error)) => {
             (error.status, json!({"__type": error.code, "message": error.message}).to_string().into())
         }
         (Service::DynamoDb, Err(error)) => (error.status, dynamodb::render_error(&error).into()),
-        (Service::Sns, Err(error)) => (error.status, sns::render_error(&error, &request_id).into()),
+        (Service::S3, Err(error)) => (error.status, sns::render_bare_error(&error).into()),
+        (Service::Sns | Service::Sts, Err(error)) => (error.status, sns::render_error(&error, &request_id).into()),
     };
     let length = body.len();
     let half = length.div_euclid(2);
@@ -496,9 +675,11 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let content_type = match service {
         Service::CloudWatch => "application/cbor",
-        Service::Kms => "application/x-amz-json-1.1",
+        Service::Account => "application/json",
+        Service::Kms | Service::Organizations => "application/x-amz-json-1.1",
         Service::DynamoDb => "application/x-amz-json-1.0",
-        Service::Sns => "text/xml",
+        Service::S3 => "application/xml",
+        Service::Sns | Service::Sts => "text/xml",
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -166,7 +166,9 @@ pub async fn assert_events_are_answered(binary: impl AsRef<Path>, function: &str
 /// The function made exactly the calls that `calls.json` lists for it. Its role is held against the same list.
 pub fn assert_calls_are_those_granted(fleet: &Fleet, function: &str) {
     let lists: Value = serde_json::from_str(include_str!("../../calls.json")).unwrap();
-    let listed = lists[function].as_object().unwrap().values().flat_map(|calls| calls.as_array().unwrap());
+    // STS is asked where the keys are another account's: tests of targets see to that.
+    let services = lists[function].as_object().unwrap().iter().filter(|(service, _)| *service != "sts");
+    let listed = services.flat_map(|(_, calls)| calls.as_array().unwrap());
     let listed: BTreeSet<String> = listed.map(|call| call.as_str().unwrap().to_owned()).collect();
     assert_eq!(fleet.calls().into_keys().collect::<BTreeSet<_>>(), listed);
 }

@@ -3,6 +3,7 @@
 //! [`Fleet`] serves a [`FleetDescription`] over KMS's JSON protocol, records what is published over SNS's query protocol,
 //! keeps the items that the findings ledger writes over DynamoDB's, and gives the keys' usage over CloudWatch's. [`FunctionProcess`] runs a function's real binary against it, under the Lambda Runtime API.
 
+pub mod accounts;
 mod calls;
 mod cloudwatch;
 mod crash_point;
@@ -25,6 +26,7 @@ mod server;
 mod sns;
 mod table;
 
+pub use accounts::{AccountDescription, AssumedRole};
 pub use crash_point::When;
 pub use description::{DescriptionError, FleetDescription, KeyDescription};
 pub use faults::{Fault, FaultKind};

@@ -7,10 +7,14 @@ use serde::Deserialize;
 /// The services that the fleet answers for, each in its own protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Service {
+    Account,
     CloudWatch,
     DynamoDb,
     Kms,
+    Organizations,
+    S3,
     Sns,
+    Sts,
 }
 
 /// An operation that the fleet answers, by its AWS name.
@@ -18,6 +22,7 @@ pub(crate) enum Service {
 #[serde(try_from = "String")]
 #[expect(missing_docs, reason = "AWS documents its operations")]
 pub enum Operation {
+    AssumeRole,
     BatchWriteItem,
     Decrypt,
     DeleteItem,
@@ -25,20 +30,26 @@ pub enum Operation {
     DescribeKey,
     Encrypt,
     GenerateMac,
+    GetCallerIdentity,
     GetItem,
     GetKeyLastUsage,
     GetKeyPolicy,
     GetKeyRotationStatus,
     GetMetricData,
     GetTopicAttributes,
+    ListAccounts,
+    ListAccountsForParent,
     ListAliases,
     ListGrants,
     ListKeyRotations,
     ListKeys,
     ListMetrics,
+    ListOrganizationalUnitsForParent,
+    ListRegions,
     ListResourceTags,
     Publish,
     PutItem,
+    PutObject,
     Query,
     Scan,
     Sign,
@@ -47,7 +58,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 33] = [
+        Self::AssumeRole,
         Self::BatchWriteItem,
         Self::Decrypt,
         Self::DeleteItem,
@@ -55,20 +67,26 @@ impl Operation {
         Self::DescribeKey,
         Self::Encrypt,
         Self::GenerateMac,
+        Self::GetCallerIdentity,
         Self::GetItem,
         Self::GetKeyLastUsage,
         Self::GetKeyPolicy,
         Self::GetKeyRotationStatus,
         Self::GetMetricData,
         Self::GetTopicAttributes,
+        Self::ListAccounts,
+        Self::ListAccountsForParent,
         Self::ListAliases,
         Self::ListGrants,
         Self::ListKeyRotations,
         Self::ListKeys,
         Self::ListMetrics,
+        Self::ListOrganizationalUnitsForParent,
+        Self::ListRegions,
         Self::ListResourceTags,
         Self::Publish,
         Self::PutItem,
+        Self::PutObject,
         Self::Query,
         Self::Scan,
         Self::Sign,
@@ -79,6 +97,7 @@ impl Operation {
     /// Its AWS name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::AssumeRole => "AssumeRole",
             Self::BatchWriteItem => "BatchWriteItem",
             Self::Decrypt => "Decrypt",
             Self::DeleteItem => "DeleteItem",
@@ -86,20 +105,26 @@ impl Operation {
             Self::DescribeKey => "DescribeKey",
             Self::Encrypt => "Encrypt",
             Self::GenerateMac => "GenerateMac",
+            Self::GetCallerIdentity => "GetCallerIdentity",
             Self::GetItem => "GetItem",
             Self::GetKeyLastUsage => "GetKeyLastUsage",
             Self::GetKeyPolicy => "GetKeyPolicy",
             Self::GetKeyRotationStatus => "GetKeyRotationStatus",
             Self::GetMetricData => "GetMetricData",
             Self::GetTopicAttributes => "GetTopicAttributes",
+            Self::ListAccounts => "ListAccounts",
+            Self::ListAccountsForParent => "ListAccountsForParent",
             Self::ListAliases => "ListAliases",
             Self::ListGrants => "ListGrants",
             Self::ListKeyRotations => "ListKeyRotations",
             Self::ListKeys => "ListKeys",
             Self::ListMetrics => "ListMetrics",
+            Self::ListOrganizationalUnitsForParent => "ListOrganizationalUnitsForParent",
+            Self::ListRegions => "ListRegions",
             Self::ListResourceTags => "ListResourceTags",
             Self::Publish => "Publish",
             Self::PutItem => "PutItem",
+            Self::PutObject => "PutObject",
             Self::Query => "Query",
             Self::Scan => "Scan",
             Self::Sign => "Sign",
@@ -122,7 +147,13 @@ impl Operation {
             Self::BatchWriteItem | Self::DeleteItem | Self::GetItem | Self::PutItem | Self::Query | Self::Scan => {
                 Service::DynamoDb
             }
+            Self::AssumeRole | Self::GetCallerIdentity => Service::Sts,
             Self::GetMetricData | Self::ListMetrics => Service::CloudWatch,
+            Self::ListAccounts | Self::ListAccountsForParent | Self::ListOrganizationalUnitsForParent => {
+                Service::Organizations
+            }
+            Self::ListRegions => Service::Account,
+            Self::PutObject => Service::S3,
             Self::GetTopicAttributes | Self::Publish => Service::Sns,
             _ => Service::Kms,
         }
@@ -130,7 +161,7 @@ impl Operation {
 
     /// Whether it writes or publishes.
     pub(crate) fn mutates(self) -> bool {
-        matches!(self, Self::BatchWriteItem | Self::DeleteItem | Self::Publish | Self::PutItem)
+        matches!(self, Self::BatchWriteItem | Self::DeleteItem | Self::Publish | Self::PutItem | Self::PutObject)
     }
 
     /// Whether it answers page by page, with KMS's markers.

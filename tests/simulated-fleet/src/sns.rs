@@ -136,6 +136,11 @@ pub(crate) fn render_error(error: &ApiError, request_id: &str) -> String {
     )
 }
 
+/// An error as S3 words it.
+pub(crate) fn render_bare_error(error: &ApiError) -> String {
+    format!("<Error><Code>{}</Code><Message>{}</Message></Error>", escape(&error.code), escape(&error.message))
+}
+
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
