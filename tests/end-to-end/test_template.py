@@ -173,6 +173,7 @@ def test_the_reporter_alone_reads_what_waits_and_every_part_of_the_ledger(resour
         {"Effect": "Allow", "Action": ["sns:GetTopicAttributes", "sns:Publish"], "Resource": ALERT_TOPIC},
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "OperationsTopic"}},
         ENCRYPTS_ALERT,
+        {"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "ChatTopic"}, "If": "HasChatTopic"},
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": named("RouteTopicArns"), "If": "HasRoutes"},
         {
             "Effect": "Allow",
@@ -350,6 +351,20 @@ def test_the_monitor_alone_publishes_to_the_alert_topic_over_tls(resources):
     assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "sns:Publish")
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     assert all(each["Resource"] == {"Ref": "AlertTopic"} for each in policy["PolicyDocument"]["Statement"])
+
+
+def test_the_chats_topic_is_made_on_request_and_takes_the_reporters_messages_alone(resources, source):
+    for made in ("ChatTopic", "ChatTopicPolicy"):
+        assert resources[made]["Condition"] == "HasChatTopic"
+    assert source["Conditions"]["HasChatTopic"] == {"Fn::Equals": [{"Ref": "CreateChatTopic"}, "true"]}
+    assert source["Parameters"]["CreateChatTopic"]["Default"] == "false"
+    assert properties(resources, "ChatTopic")["KmsMasterKeyId"] == ALERT_KEY
+    account, reporter, subscribers, tls = properties(resources, "ChatTopicPolicy")["PolicyDocument"]["Statement"]
+    assert account["Principal"] == OWNER and "sns:Publish" not in account["Action"]
+    assert (reporter["Effect"], reporter["Principal"], reporter["Action"]) == ("Deny", "*", "sns:Publish")
+    assert reporter["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": arn_of("ReporterRole")}}
+    assert (subscribers["Effect"], subscribers["Condition"]) == ("Deny", SUBSCRIBERS)
+    assert (tls["Effect"], tls["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
 def test_a_topic_of_yours_keeps_its_policy_and_comes_with_its_key(resources, source):
@@ -560,9 +575,10 @@ MADE = {
     "MEMBER_ROLE_NAME": {"Fn::If": ["HasTargets", {"Ref": "MemberRoleName"}, ""]},
     "PLAN_BUCKET": {"Ref": "PlanBucket"},
     "OPERATIONS_TOPIC_ARN": {"Ref": "OperationsTopic"},
+    "CHAT_TOPIC_ARN": {"Fn::If": ["HasChatTopic", {"Ref": "ChatTopic"}, ""]},
 }
 OF_THE_PLANNER = {"TARGETS", "TARGET_REGIONS", "EXCLUDED_ACCOUNTS", "EXCLUDED_REGIONS", "ROUTED_UNITS", "PLAN_BUCKET"}
-OF_THE_REPORTER = {"OPERATIONS_TOPIC_ARN", "ROUTES"}
+OF_THE_REPORTER = {"OPERATIONS_TOPIC_ARN", "ROUTES", "CHAT_TOPIC_ARN"}
 # Of the planner and the reporter, which have none of these, they are empty: there would be no room.
 LONG = {"MONITORED_KEYS", "EXCLUDED_KEYS", "PROBE_KEYS"}
 
@@ -609,6 +625,7 @@ def test_the_longest_settings_fit_into_the_environment(resources, source, logica
     made = {
         "SNS_TOPIC_ARN": topic,
         "OPERATIONS_TOPIC_ARN": topic,
+        "CHAT_TOPIC_ARN": topic,
         "FINDINGS_TABLE": len(f"{LONGEST_STACK_NAME}-FindingsTable-1234567890123"),
         "METRICS_NAMESPACE": len(f"KmsCompliance/{LONGEST_STACK_NAME}"),
         "MEMBER_ROLE_NAME": longest(source["Parameters"]["MemberRoleName"]),
