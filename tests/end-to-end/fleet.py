@@ -235,12 +235,16 @@ def wrong_elsewhere(account, made):
 
 
 def wrong_here(account, keys):
-    """What it tells of the fleet, and of the primary of its replica: function, account, Region, key ARN, control."""
+    """What it tells of the fleet, in both Regions: function, account, Region, key ARN, control."""
     primary = keys["alias/customers"].arn.replace(HERE, PRIMARY_REGION)
     found = {
         (function, account, HERE, *finding) for function in CONTROLS for finding in findings(keys.values(), function)
     }
-    return found | {("rotation-checker", account, PRIMARY_REGION, primary, "rotation-enabled")}
+    # The local AWS makes replicas without their primary's rotation.
+    replica = keys["alias/sessions"].arn.replace(HERE, PRIMARY_REGION)
+    return found | {
+        ("rotation-checker", account, PRIMARY_REGION, arn, "rotation-enabled") for arn in (primary, replica)
+    }
 
 
 def fix(aws, keys):

@@ -178,7 +178,7 @@ def _create_key_of_any_age(request):
 _put_events = eventbridge._put_events
 
 
-def _put_events_of_anybody(data):
+def _put_events_of_anybody(data, **_):
     return _put_events(data, allow_aws_source=True)
 
 

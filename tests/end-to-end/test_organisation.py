@@ -158,7 +158,7 @@ def denied_its_part(organisation, function, account, region):
 
 
 def test_a_check_that_fails_in_one_region_is_said_fails_the_execution_and_is_made_up_for(known):
-    with known.rotation_off(known.web, "orders", ELSEWHERE) as broken:
+    with known.rotation_off(known.web, "invoices", REGION) as broken:
         with denied_its_part(known, HEALTH, known.data, ELSEWHERE):
             kms, arn = known.aws.client("kms", ELSEWHERE, known.data), known.keys[known.data]["orders", ELSEWHERE]
             kms.enable_key(KeyId=arn)
@@ -176,9 +176,8 @@ def test_a_check_that_fails_in_one_region_is_said_fails_the_execution_and_is_mad
         assert told == once("resolved", (HEALTH, known.data, ELSEWHERE, arn, "key-usable"))
         assert answer["failed_checks"] == 0 and known.operations.receive(1) == []
         kms.disable_key(KeyId=arn)
-        known.day()
-    known.day()
-    known.deployment.alerts(1)
+        assert known.day()[1] == once("new", (HEALTH, known.data, ELSEWHERE, arn, "key-usable"))
+    assert known.day()[1] == once("resolved", broken)
 
 
 @contextlib.contextmanager

@@ -164,14 +164,16 @@ def test_the_planner_finds_targets_and_writes_them_down(resources):
 
 def test_the_reporter_alone_reads_what_waits_and_every_part_of_the_ledger(resources):
     calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[REPORTER]
-    assert "kms" not in calls and [f"dynamodb:{call}" for call in calls["dynamodb"]] == LEDGER
+    everything = [*LEDGER, "dynamodb:Scan"]
+    assert "kms" not in calls and [f"dynamodb:{call}" for call in calls["dynamodb"]] == everything
     index = {"Fn::Sub": "${FindingsTable.Arn}/index/waits"}
     assert statements(resources, "ReporterRole") == [
         {"Effect": "Allow", "Action": "dynamodb:Query", "Resource": index},
-        {"Effect": "Allow", "Action": LEDGER, "Resource": arn_of("FindingsTable")},
+        {"Effect": "Allow", "Action": everything, "Resource": arn_of("FindingsTable")},
         {"Effect": "Allow", "Action": ["sns:GetTopicAttributes", "sns:Publish"], "Resource": ALERT_TOPIC},
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "OperationsTopic"}},
         ENCRYPTS_ALERT,
+        {"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "ChatTopic"}, "If": "HasChatTopic"},
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": named("RouteTopicArns"), "If": "HasRoutes"},
         {
             "Effect": "Allow",
@@ -181,7 +183,6 @@ def test_the_reporter_alone_reads_what_waits_and_every_part_of_the_ledger(resour
             "Condition": {"StringLike": {"kms:ViaService": ["sns.*.amazonaws.com", "sns.*.amazonaws.com.cn"]}},
             "If": "HasRouteKeys",
         },
-        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": {"Fn::Sub": "${PlanBucket.Arn}/reports/*"}},
         may_log("Reporter"),
         KEEPS_FAILED_RUN,
     ]
@@ -350,6 +351,20 @@ def test_the_monitor_alone_publishes_to_the_alert_topic_over_tls(resources):
     assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "sns:Publish")
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     assert all(each["Resource"] == {"Ref": "AlertTopic"} for each in policy["PolicyDocument"]["Statement"])
+
+
+def test_the_chats_topic_is_made_on_request_and_takes_the_reporters_messages_alone(resources, source):
+    for made in ("ChatTopic", "ChatTopicPolicy"):
+        assert resources[made]["Condition"] == "HasChatTopic"
+    assert source["Conditions"]["HasChatTopic"] == {"Fn::Equals": [{"Ref": "CreateChatTopic"}, "true"]}
+    assert source["Parameters"]["CreateChatTopic"]["Default"] == "false"
+    assert properties(resources, "ChatTopic")["KmsMasterKeyId"] == ALERT_KEY
+    account, reporter, subscribers, tls = properties(resources, "ChatTopicPolicy")["PolicyDocument"]["Statement"]
+    assert account["Principal"] == OWNER and "sns:Publish" not in account["Action"]
+    assert (reporter["Effect"], reporter["Principal"], reporter["Action"]) == ("Deny", "*", "sns:Publish")
+    assert reporter["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": arn_of("ReporterRole")}}
+    assert (subscribers["Effect"], subscribers["Condition"]) == ("Deny", SUBSCRIBERS)
+    assert (tls["Effect"], tls["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
 def test_a_topic_of_yours_keeps_its_policy_and_comes_with_its_key(resources, source):
@@ -560,9 +575,12 @@ MADE = {
     "MEMBER_ROLE_NAME": {"Fn::If": ["HasTargets", {"Ref": "MemberRoleName"}, ""]},
     "PLAN_BUCKET": {"Ref": "PlanBucket"},
     "OPERATIONS_TOPIC_ARN": {"Ref": "OperationsTopic"},
+    "CHAT_TOPIC_ARN": {"Fn::If": ["HasChatTopic", {"Ref": "ChatTopic"}, ""]},
 }
-OF_THE_PLANNER = {"TARGETS", "TARGET_REGIONS", "EXCLUDED_ACCOUNTS", "EXCLUDED_REGIONS", "ROUTED_UNITS", "PLAN_BUCKET"}
-OF_THE_REPORTER = {"OPERATIONS_TOPIC_ARN", "ROUTES", "PLAN_BUCKET"}
+OF_THE_PLANNER = {"TARGETS", "TARGET_REGIONS", "EXCLUDED_ACCOUNTS", "EXCLUDED_REGIONS", "PLAN_BUCKET"}
+OF_THE_REPORTER = {"OPERATIONS_TOPIC_ARN", "ROUTES", "CHAT_TOPIC_ARN"}
+# Routes by organizational unit are not told yet.
+NOT_OFFERED = {"KMS_QUOTA_CALLERS", "ROUTED_UNITS"}
 # Of the planner and the reporter, which have none of these, they are empty: there would be no room.
 LONG = {"MONITORED_KEYS", "EXCLUDED_KEYS", "PROBE_KEYS"}
 
@@ -571,7 +589,7 @@ LONG = {"MONITORED_KEYS", "EXCLUDED_KEYS", "PROBE_KEYS"}
 def test_every_setting_is_a_parameter_with_its_default(resources, source, logical_id):
     variables = properties(resources, logical_id)["Environment"]["Variables"]
     own = {"TargetPlanner": OF_THE_PLANNER, "Reporter": OF_THE_REPORTER}.get(logical_id, set())
-    everybodys = SETTINGS.keys() - OF_THE_PLANNER - OF_THE_REPORTER - {"KMS_QUOTA_CALLERS"}
+    everybodys = SETTINGS.keys() - OF_THE_PLANNER - OF_THE_REPORTER - NOT_OFFERED
     assert variables.keys() == everybodys | own
     for name, value in variables.items():
         if name in MADE:
@@ -609,6 +627,7 @@ def test_the_longest_settings_fit_into_the_environment(resources, source, logica
     made = {
         "SNS_TOPIC_ARN": topic,
         "OPERATIONS_TOPIC_ARN": topic,
+        "CHAT_TOPIC_ARN": topic,
         "FINDINGS_TABLE": len(f"{LONGEST_STACK_NAME}-FindingsTable-1234567890123"),
         "METRICS_NAMESPACE": len(f"KmsCompliance/{LONGEST_STACK_NAME}"),
         "MEMBER_ROLE_NAME": longest(source["Parameters"]["MemberRoleName"]),
@@ -702,7 +721,7 @@ KEY_ARN = f"arn:aws:kms:us-east-1:123456789012:key/{KEY_ID}"
             [
                 "",
                 "111111111111=arn:aws:sns:eu-west-1:222222222222:team",
-                "ou-ab12-34cd56ef=arn:aws:sns:eu-west-1:222222222222:a,111111111111=arn:aws-cn:sns:cn-north-1:222222222222:b",
+                "333333333333=arn:aws:sns:eu-west-1:222222222222:a,111111111111=arn:aws-cn:sns:cn-north-1:222222222222:b",
             ],
             [
                 "team",
@@ -717,7 +736,6 @@ KEY_ARN = f"arn:aws:kms:us-east-1:123456789012:key/{KEY_ID}"
             ["arn:aws:sns:eu-west-1:222222222222:*", "arn:aws:sns:eu-west-1:222222222222:a, b", "a"],
         ),
         ("RouteKeyArns", ["", KEY_ARN], [KEY_ID, KEY_ARN.replace(KEY_ID, "*")]),
-        ("RoutedUnits", ["", "ou-ab12-34cd56ef"], ["ou-ab12", "r-ab12", "ou-ab12-34cd56ef,"]),
         ("ExcludedAccounts", ["", "111111111111, 222222222222"], ["1", "111111111111,"]),
         ("ExcludedRegions", ["", "eu-west-1,eu-west-2"], ["*", "eu"]),
         ("Environment", ["dev", "prod-1"], ["", "-prod", "a b", "Prod"]),

@@ -26,6 +26,7 @@ use monitor::outcomes;
 use monitor::sns::{self, Message};
 use monitor::target::Home;
 use outputs::digest::{Digest, News, Part, Update};
+use outputs::digest_chat;
 use outputs::operations;
 use outputs::response::AlertCounts;
 use serde::Serialize;
@@ -327,7 +328,7 @@ impl<'a> Reporting<'a> {
         marked.map_err(RunError::after_the_alert)
     }
 
-    /// Tells each route its part. One that does not take it neither holds up nor repeats anything.
+    /// Tells each route its part, and the chat. One that does not take it neither holds up nor repeats anything.
     async fn tell_routes(&self, news: &News<'_>) -> Vec<FailedRoute> {
         let mut failed = Vec::new();
         for route in &self.settings.routes {
@@ -336,6 +337,16 @@ impl<'a> Reporting<'a> {
             if let Err(error) = told {
                 tracing::warn!(topic_arn = route.topic_arn, %error, "a route did not take the digest");
                 failed.push((route.topic_arn.clone(), error.to_string()));
+            }
+        }
+        // A chat is a route of all accounts.
+        if let Some(topic_arn) = &self.settings.chat_topic_arn
+            && let Some(text) = digest_chat::notification(news)
+        {
+            let message = Message { text, ..Message::default() };
+            if let Err(error) = sns::publish(self.home, topic_arn, &message, self.deadlines.notified).await {
+                tracing::warn!(topic_arn, %error, "the chat's topic did not take the digest");
+                failed.push((topic_arn.clone(), error.to_string()));
             }
         }
         failed

@@ -21,12 +21,23 @@ static ROUTES: Text<Vec<Route>> = Text {
     meaning: "further topics, each told of the accounts that are named with it; empty = none",
 };
 
+static CHAT_TOPIC_ARN: Text<String> = Text {
+    name: "CHAT_TOPIC_ARN",
+    default: "",
+    is_required: false,
+    allowed: "the ARN of an SNS topic",
+    parse: topic_arn,
+    meaning: "topic that a chat hears of the digest by; empty = none",
+};
+
 /// All of them, beside those of a home.
-pub const SETTINGS: &[&dyn Setting] = &[&OPERATIONS_TOPIC_ARN, &ROUTES];
+pub const SETTINGS: &[&dyn Setting] = &[&CHAT_TOPIC_ARN, &OPERATIONS_TOPIC_ARN, &ROUTES];
 
 /// The reporter's own settings.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// Topic of the chat.
+    pub chat_topic_arn: Option<String>,
     /// Topic that hears what failed.
     pub operations_topic_arn: Option<String>,
     /// Further topics that hear of some accounts.
@@ -45,6 +56,7 @@ impl Settings {
             return Err(InvalidConfiguration::Missing { variable: "FINDINGS_TABLE", allowed });
         }
         let settings = Self {
+            chat_topic_arn: CHAT_TOPIC_ARN.read(environment)?,
             operations_topic_arn: OPERATIONS_TOPIC_ARN.read(environment)?,
             routes: ROUTES.read(environment)?.unwrap_or_default(),
         };

@@ -13,7 +13,9 @@ const MEMBER: &str = "222222222222";
 #[tokio::test]
 async fn usage_is_read_in_the_account_and_region_of_the_keys() {
     let old = days_from_now(-400);
-    let used = json!({"start": days_from_now(-60), "repeat": [100], "hours": 60 * 24});
+    // The beginning of an hour.
+    let start = format!("{}:00:00Z", &days_from_now(-60)[..13]);
+    let used = json!({"start": start, "repeat": [100], "hours": 60 * 24});
     let keys = json!([
         {"key_id": "used", "creation_date": old, "usage": {"Decrypt": used}},
         // No prober of ours uses it there: what its tag says is no reason to look away.

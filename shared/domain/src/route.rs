@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What a part of a route may look like, for error messages.
 pub const ROUTE_FORMS: &str =
-    " of `<account ID>=<topic ARN>` and `<organisational unit>=<topic ARN>`, none of them twice";
+    "a comma-separated list of `<account ID>=<topic ARN>` and `<organisational unit>=<topic ARN>`, none of them twice";
 
 /// A topic that is told of some accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]

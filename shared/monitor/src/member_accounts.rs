@@ -233,9 +233,10 @@ impl NotReachable {
                 "an organisation's policy denies it there: leave the Region out by EXCLUDED_REGIONS, or except the \
                  monitor's role from the policy",
             ),
-            _ if denied => {
-                ("list_keys_denied", "the role may not list keys: deploy the present member-role.yaml there")
-            }
+            _ if denied => (
+                "list_keys_denied",
+                "the function's role, or in another account the member role, may not list keys there: deploy it as it is now",
+            ),
             None if failure.cause == Cause::Timeout => ("timeout", "nothing answered there: the next run asks again"),
             // The transport's own failure, names that nobody knows among them.
             None if failure.cause == Cause::ServiceError => {

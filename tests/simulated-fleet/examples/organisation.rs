@@ -58,7 +58,9 @@ async fn main() {
 #[expect(clippy::indexing_slicing, reason = "a path into JSON")]
 fn organisation(accounts: usize, keys: usize) -> Value {
     let rotation = json!({"enabled": true, "period_in_days": 365, "next_rotation_date": days_from_now(30)});
-    let usage = json!({"Decrypt": {"start": days_from_now(-30), "repeat": [100], "hours": 30 * 24, "jitter": 0.1}});
+    // The beginning of an hour.
+    let start = format!("{}:00:00Z", &days_from_now(-30)[..13]);
+    let usage = json!({"Decrypt": {"start": start, "repeat": [100], "hours": 30 * 24, "jitter": 0.1}});
     let region = json!({"keys": [{
         "count": keys, "creation_date": days_from_now(-200), "rotation": rotation, "usage": usage,
         "grants": [{"count": 2}],

@@ -244,6 +244,7 @@ fn check_fault(field: &str, operation: Operation, fault: &Fault) -> Result<(), D
     let has_such_pages = match operation.service() {
         // A page of CloudWatch's is the last one by having no token.
         Service::CloudWatch => fault.kind != FaultKind::NoMarker,
+        Service::Organizations => fault.kind == FaultKind::EmptyPage,
         _ => operation.is_list(),
     };
     if fault.kind.is_of_pages() && !has_such_pages {
