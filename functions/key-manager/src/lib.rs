@@ -1,0 +1,3 @@
+//! Keys are created, rotated, replicated, retired and audited when somebody asks: never on a schedule.
+
+pub mod request;
