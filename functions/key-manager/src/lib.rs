@@ -10,6 +10,8 @@ mod operations;
 pub mod policy;
 pub mod record;
 pub mod request;
+#[cfg(test)]
+mod schema;
 pub mod settings;
 mod trail;
 
@@ -65,9 +67,9 @@ impl Service for KeyManager {
         }
         match request {
             Request::AuditKey(request) => operations::audit(self, invocation, &request).await,
-            Request::ListOperations(request) => {
-                operations::list(&table, &request).await.map_err(|error| RequestError::OperationFailed(error.to_string()))
-            }
+            Request::ListOperations(request) => operations::list(&table, &request)
+                .await
+                .map_err(|error| RequestError::OperationFailed(error.to_string())),
             Request::Change(change) => self.change(change, table, invocation).await,
         }
     }
@@ -137,7 +139,8 @@ impl KeyManager {
             Ok(Claim::Mine(record)) => *record,
             Ok(Claim::Finished(record)) => {
                 let answer = record.answer.clone();
-                let answer = answer.unwrap_or_else(|| Answer::new(&record.operation, &record.client_token, record.state));
+                let answer =
+                    answer.unwrap_or_else(|| Answer::new(&record.operation, &record.client_token, record.state));
                 return Ok(json(&Answer { repeated: true, ..answer }));
             }
             Ok(Claim::Busy(record)) => {
@@ -179,7 +182,10 @@ impl KeyManager {
             Err(Stop::Failed(why)) => {
                 record.problem = Some(why.clone());
                 let more = exists(&record);
-                (State::Failed, Err(RequestError::OperationFailed(format!("{why}{more}; the same request completes it"))))
+                (
+                    State::Failed,
+                    Err(RequestError::OperationFailed(format!("{why}{more}; the same request completes it"))),
+                )
             }
             Err(Stop::Unknown(why, decided_at)) => {
                 let when = match decided_at {

@@ -4,12 +4,15 @@
 mod fields;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
-use domain::creation::{SYMMETRIC_DEFAULT, Shape};
+use domain::creation::{SYMMETRIC_DEFAULT, Shape, specs};
 use domain::location::Location;
 use domain::text::printable;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use fields::{
@@ -59,6 +62,7 @@ impl InvalidRequest {
 
 /// What one invocation asks for.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "an invocation has one")]
 pub enum Request {
     /// Something is changed.
     Change(Change),
@@ -181,8 +185,8 @@ impl OperationName {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct ChangeFields {
-    /// Who asks. It is recorded as a claim: the true caller stands in CloudTrail.
+pub(crate) struct ChangeFields {
+    /// Who asks. It is recorded as a claim: `CloudTrail` names the true caller.
     requested_by: RequestedBy,
     /// Names the request: the same token again goes on with it, or answers what came of it.
     client_token: ClientToken,
@@ -200,7 +204,7 @@ pub struct NewKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Purpose>,
     /// Whom a generated policy names; with `purpose` only.
-    #[serde(default, skip_serializing_if = "Principals::is_empty")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Principals::is_empty")]
     pub principals: Principals,
     /// An own key policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -550,6 +554,9 @@ impl Action {
 
 impl NewKey {
     fn check(&self, location: &Location) -> Result<(), InvalidRequest> {
+        if self.key_usage.is_none() && self.key_spec != SYMMETRIC_DEFAULT && specs().any(|it| it == self.key_spec) {
+            return Err(InvalidRequest::new("key_usage", format!("is missing: `{}` keys need one", self.key_spec)));
+        }
         if let Err(refusal) = self.shape().check(&location.partition) {
             return Err(InvalidRequest::new(refusal.field, refusal.problem));
         }
@@ -558,9 +565,6 @@ impl NewKey {
                 "origin",
                 "only `AWS_KMS` is taken: other keys need more than one request",
             ));
-        }
-        if self.key_usage.is_none() && self.key_spec != SYMMETRIC_DEFAULT {
-            return Err(InvalidRequest::new("key_usage", format!("is missing: `{}` keys need one", self.key_spec)));
         }
         match (self.purpose, &self.policy) {
             (None, None) => {
@@ -650,6 +654,25 @@ fn operation_name(value: Option<Value>) -> Result<OperationName, InvalidRequest>
     }
 }
 
+/// Reads an object, where serde would take a list of the fields' values too.
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_map(Object(PhantomData))
+}
+
 /// Reads fields strictly.
 fn read<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, InvalidRequest> {
     serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
@@ -660,3 +683,6 @@ fn read<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, InvalidReq
         InvalidRequest::new(path, problem)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,8 +96,14 @@ mod tests {
     #[test]
     fn a_service_is_named_in_the_record_of_the_event_alone() {
         for (record, expected) in [
-            (json!({"userIdentity": {"invokedBy": "rds.amazonaws.com"}, "sourceIPAddress": "192.0.2.1"}), Some("rds.amazonaws.com")),
-            (json!({"userIdentity": {"type": "AWSService"}, "sourceIPAddress": "backup.amazonaws.com"}), Some("backup.amazonaws.com")),
+            (
+                json!({"userIdentity": {"invokedBy": "rds.amazonaws.com"}, "sourceIPAddress": "192.0.2.1"}),
+                Some("rds.amazonaws.com"),
+            ),
+            (
+                json!({"userIdentity": {"type": "AWSService"}, "sourceIPAddress": "backup.amazonaws.com"}),
+                Some("backup.amazonaws.com"),
+            ),
             (json!({"userIdentity": {"type": "IAMUser"}, "sourceIPAddress": "192.0.2.1"}), None),
             (json!({}), None),
         ] {

@@ -7,10 +7,14 @@
 pub const SYMMETRIC_DEFAULT: &str = "SYMMETRIC_DEFAULT";
 
 /// KMS `KeyUsage`.
-pub const USAGES: [&str; 4] = ["ENCRYPT_DECRYPT", "SIGN_VERIFY", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT"];
+pub const USAGES: [&str; 5] =
+    ["ENCRYPT_DECRYPT", "SIGN_VERIFY", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT", "ENCAPSULATE_DECAPSULATE"];
 
 /// KMS `Origin`.
 pub const ORIGINS: [&str; 4] = ["AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"];
+
+/// The partition of the China Regions.
+const CHINA: &str = "aws-cn";
 
 /// Key specs that are alike in everything that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,90 +25,71 @@ pub struct Family {
     pub usages: &'static [&'static str],
     /// KMS `Origin` that they can have.
     pub origins: &'static [&'static str],
-    /// Where they can rotate by themselves: of which origin.
+    /// Of which origins they rotate by themselves.
     pub rotates: &'static [&'static str],
-    /// Of which origin they can be multi-Region keys.
+    /// Of which origins they can be multi-Region keys.
     pub multi_region: &'static [&'static str],
-    /// The partition that alone has them, if one does.
-    pub only_in: Option<&'static str>,
-    /// Where AWS says which usages they have.
-    pub usage_source: &'static str,
+    /// Where they exist.
+    pub place: Place,
 }
 
-const BY_KMS_OR_IMPORTED: &[&str] = &["AWS_KMS", "EXTERNAL"];
+/// Where a key spec exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In every partition.
+    Everywhere,
+    /// In the China Regions alone.
+    China,
+    /// In every partition but that of the China Regions.
+    NotChina,
+}
+
+/// Key usages and key specs.
+pub const SOURCE_OF_SPECS: &str = "https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html";
+/// Origin `EXTERNAL`: symmetric encryption, HMAC, asymmetric encryption, key agreement and signing.
+pub const SOURCE_OF_IMPORTS: &str =
+    "https://docs.aws.amazon.com/kms/latest/APIReference/API_GetParametersForImport.html";
+/// Origins `AWS_CLOUDHSM` and `EXTERNAL_KEY_STORE`: symmetric encryption in a single Region.
+pub const SOURCE_OF_KEY_STORES: &str =
+    "https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html#KMS-CreateKey-request-CustomKeyStoreId";
+/// Multi-Region keys: symmetric, asymmetric, HMAC and imported, none in a custom key store.
+pub const SOURCE_OF_MULTI_REGION: &str =
+    "https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html#KMS-CreateKey-request-MultiRegion";
+/// Rotation: symmetric encryption keys with material that KMS made.
+pub const SOURCE_OF_ROTATION: &str = "https://docs.aws.amazon.com/kms/latest/APIReference/API_EnableKeyRotation.html";
+
+const KMS: &[&str] = &["AWS_KMS"];
+const KMS_OR_IMPORTED: &[&str] = &["AWS_KMS", "EXTERNAL"];
+
+/// A family that can be imported and replicated, and does not rotate by itself.
+const fn pair(specs: &'static [&'static str], usages: &'static [&'static str]) -> Family {
+    Family {
+        specs,
+        usages,
+        origins: KMS_OR_IMPORTED,
+        rotates: &[],
+        multi_region: KMS_OR_IMPORTED,
+        place: Place::Everywhere,
+    }
+}
 
 /// Every key spec, family by family.
-pub const FAMILIES: [Family; 7] = [
+pub const FAMILIES: [Family; 8] = [
+    Family { origins: &ORIGINS, rotates: KMS, ..pair(&[SYMMETRIC_DEFAULT], &["ENCRYPT_DECRYPT"]) },
+    pair(&["HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512"], &["GENERATE_VERIFY_MAC"]),
+    pair(&["RSA_2048", "RSA_3072", "RSA_4096"], &["ENCRYPT_DECRYPT", "SIGN_VERIFY"]),
+    pair(&["ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521"], &["SIGN_VERIFY", "KEY_AGREEMENT"]),
+    pair(&["ECC_SECG_P256K1", "ECC_NIST_EDWARDS25519"], &["SIGN_VERIFY"]),
+    pair(&["ML_DSA_44", "ML_DSA_65", "ML_DSA_87"], &["SIGN_VERIFY"]),
     Family {
-        specs: &[SYMMETRIC_DEFAULT],
-        usages: &["ENCRYPT_DECRYPT"],
-        origins: &ORIGINS,
-        rotates: &["AWS_KMS"],
-        multi_region: BY_KMS_OR_IMPORTED,
-        only_in: None,
-        usage_source: SYMMETRIC_SPECS,
+        // No document names the import of such material.
+        origins: KMS,
+        multi_region: KMS,
+        place: Place::NotChina,
+        ..pair(&["ML_KEM_512", "ML_KEM_768", "ML_KEM_1024"], &["ENCAPSULATE_DECAPSULATE"])
     },
-    Family {
-        specs: &["HMAC_224", "HMAC_256", "HMAC_384", "HMAC_512"],
-        usages: &["GENERATE_VERIFY_MAC"],
-        origins: BY_KMS_OR_IMPORTED,
-        rotates: &[],
-        multi_region: BY_KMS_OR_IMPORTED,
-        only_in: None,
-        usage_source: HMAC_SPECS,
-    },
-    Family {
-        specs: &["RSA_2048", "RSA_3072", "RSA_4096"],
-        usages: &["ENCRYPT_DECRYPT", "SIGN_VERIFY"],
-        origins: BY_KMS_OR_IMPORTED,
-        rotates: &[],
-        multi_region: BY_KMS_OR_IMPORTED,
-        only_in: None,
-        usage_source: ASYMMETRIC_SPECS,
-    },
-    Family {
-        specs: &["ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521"],
-        usages: &["SIGN_VERIFY", "KEY_AGREEMENT"],
-        origins: BY_KMS_OR_IMPORTED,
-        rotates: &[],
-        multi_region: BY_KMS_OR_IMPORTED,
-        only_in: None,
-        usage_source: ASYMMETRIC_SPECS,
-    },
-    Family {
-        specs: &["ECC_SECG_P256K1", "ECC_NIST_EDWARDS25519"],
-        usages: &["SIGN_VERIFY"],
-        origins: BY_KMS_OR_IMPORTED,
-        rotates: &[],
-        multi_region: BY_KMS_OR_IMPORTED,
-        only_in: None,
-        usage_source: ASYMMETRIC_SPECS,
-    },
-    Family {
-        specs: &["ML_DSA_44", "ML_DSA_65", "ML_DSA_87"],
-        usages: &["SIGN_VERIFY"],
-        origins: BY_KMS_OR_IMPORTED,
-        rotates: &[],
-        multi_region: BY_KMS_OR_IMPORTED,
-        only_in: None,
-        usage_source: ASYMMETRIC_SPECS,
-    },
-    Family {
-        specs: &["SM2"],
-        usages: &["ENCRYPT_DECRYPT", "SIGN_VERIFY", "KEY_AGREEMENT"],
-        origins: BY_KMS_OR_IMPORTED,
-        rotates: &[],
-        multi_region: BY_KMS_OR_IMPORTED,
-        only_in: Some("aws-cn"),
-        usage_source: ASYMMETRIC_SPECS,
-    },
+    Family { place: Place::China, ..pair(&["SM2"], &["ENCRYPT_DECRYPT", "SIGN_VERIFY", "KEY_AGREEMENT"]) },
 ];
-
-const SYMMETRIC_SPECS: &str =
-    "https://docs.aws.amazon.com/kms/latest/developerguide/symm-asymm-choose-key-spec.html#symmetric-cmks";
-const HMAC_SPECS: &str =
-    "https://docs.aws.amazon.com/kms/latest/developerguide/symm-asymm-choose-key-spec.html#hmac-key-specs";
-const ASYMMETRIC_SPECS: &str = "https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html";
 
 /// Every key spec.
 pub fn specs() -> impl Iterator<Item = &'static str> {
@@ -145,8 +130,14 @@ impl Shape<'_> {
         let Some(family) = FAMILIES.iter().find(|family| family.specs.contains(&self.spec)) else {
             return refuse("key_spec", format!("is none of {}", list(specs())));
         };
-        if let Some(only) = family.only_in.filter(|only| *only != partition) {
-            return refuse("key_spec", format!("exists in the partition `{only}` only"));
+        match family.place {
+            Place::China if partition != CHINA => {
+                return refuse("key_spec", format!("`{}` keys exist in the China Regions only", self.spec));
+            }
+            Place::NotChina if partition == CHINA => {
+                return refuse("key_spec", format!("there are no `{}` keys in the China Regions", self.spec));
+            }
+            _ => {}
         }
         if !family.usages.contains(&self.usage) {
             let usages = list(family.usages.iter().copied());
@@ -169,4 +160,81 @@ impl Shape<'_> {
 
 fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     texts.map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rules as AWS's documentation says them, one by one, apart from the table.
+    fn is_documented(shape: &Shape<'_>, partition: &str) -> bool {
+        let is = |prefix: &str| shape.spec.starts_with(prefix);
+        // CreateKey, `KeyUsage`.
+        let usages: &[&str] = match shape.spec {
+            "SYMMETRIC_DEFAULT" => &["ENCRYPT_DECRYPT"],
+            "ECC_SECG_P256K1" | "ECC_NIST_EDWARDS25519" => &["SIGN_VERIFY"],
+            "SM2" => &["ENCRYPT_DECRYPT", "SIGN_VERIFY", "KEY_AGREEMENT"],
+            _ if is("HMAC_") => &["GENERATE_VERIFY_MAC"],
+            _ if is("RSA_") => &["ENCRYPT_DECRYPT", "SIGN_VERIFY"],
+            _ if is("ECC_NIST_P") => &["SIGN_VERIFY", "KEY_AGREEMENT"],
+            _ if is("ML_DSA_") => &["SIGN_VERIFY"],
+            _ if is("ML_KEM_") => &["ENCAPSULATE_DECAPSULATE"],
+            _ => &[],
+        };
+        let symmetric = shape.spec == "SYMMETRIC_DEFAULT";
+        let in_store = ["AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"].contains(&shape.origin);
+        usages.contains(&shape.usage)
+            // CreateKey, `KeySpec`: SM2 in China alone, ML-KEM everywhere else.
+            && (shape.spec != "SM2" || partition == "aws-cn")
+            && (!is("ML_KEM_") || partition != "aws-cn")
+            // CreateKey, `CustomKeyStoreId`: symmetric encryption keys of one Region.
+            && (!in_store || (symmetric && !shape.is_multi_region))
+            // GetParametersForImport: every usage but encapsulation.
+            && (shape.origin != "EXTERNAL" || shape.usage != "ENCAPSULATE_DECAPSULATE")
+            // EnableKeyRotation: symmetric encryption, material by KMS.
+            && (!shape.rotates || (symmetric && shape.origin == "AWS_KMS"))
+    }
+
+    #[test]
+    fn there_can_be_a_key_exactly_where_the_documentation_says() {
+        let mut possible = 0;
+        for partition in ["aws", "aws-cn", "aws-us-gov"] {
+            for spec in specs() {
+                for usage in USAGES {
+                    for origin in ORIGINS {
+                        for (is_multi_region, rotates) in [(false, false), (false, true), (true, false), (true, true)] {
+                            let shape = Shape { spec, usage, origin, is_multi_region, rotates };
+                            let answer = shape.check(partition);
+                            let expected = is_documented(&shape, partition);
+                            assert_eq!(answer.is_ok(), expected, "{partition} {shape:?} {answer:?}");
+                            possible += usize::from(expected);
+                        }
+                    }
+                }
+            }
+        }
+        assert!(possible > 200, "{possible}");
+    }
+
+    #[test]
+    fn what_nobody_knows_is_refused_by_its_field() {
+        let good = Shape {
+            spec: SYMMETRIC_DEFAULT,
+            usage: "ENCRYPT_DECRYPT",
+            origin: "AWS_KMS",
+            is_multi_region: false,
+            rotates: true,
+        };
+        assert_eq!(good.check("aws"), Ok(()));
+        for (shape, field) in [
+            (Shape { spec: "RSA_1024", ..good }, "key_spec"),
+            (Shape { spec: "", ..good }, "key_spec"),
+            (Shape { usage: "ENCRYPT", ..good }, "key_usage"),
+            (Shape { origin: "AWS", ..good }, "origin"),
+            (Shape { origin: "AWS_CLOUDHSM", is_multi_region: true, ..good }, "multi_region"),
+            (Shape { origin: "EXTERNAL", ..good }, "rotation_period_days"),
+        ] {
+            assert_eq!(shape.check("aws").unwrap_err().field, field, "{shape:?}");
+        }
+    }
 }

@@ -90,7 +90,9 @@ pub(super) async fn set(session: &mut Session<'_>, request: &SetAlias) -> Result
             return not_allowed(format!("{alias} does not exist: `expected_current` is not what it stands for"));
         }
         (Some(holder), None) => {
-            return not_allowed(format!("{alias} exists and stands for the key {holder}; `expected_current` does not name it"));
+            return not_allowed(format!(
+                "{alias} exists and stands for the key {holder}; `expected_current` does not name it"
+            ));
         }
         (Some(holder), Some(expected)) if holder != expected => {
             return not_allowed(format!("{alias} stands for the key {holder}, not for `expected_current`"));

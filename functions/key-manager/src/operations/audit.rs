@@ -221,7 +221,8 @@ async fn grants(kms: &Kms, id: &str) -> Result<Value, Failure> {
     };
     while let Some(page) = pages.next(ask, |page| (page.truncated, page.next_marker.clone())).await? {
         grants.extend(page.grants.unwrap_or_default().into_iter().map(|grant| {
-            let operations: Vec<&str> = grant.operations().iter().map(aws_sdk_kms::types::GrantOperation::as_str).collect();
+            let operations: Vec<&str> =
+                grant.operations().iter().map(aws_sdk_kms::types::GrantOperation::as_str).collect();
             json!({
                 "grant_id": grant.grant_id,
                 "name": grant.name,
@@ -291,8 +292,7 @@ async fn policy(manager: &KeyManager, kms: &Kms, key: &Key) -> Result<Value, Fai
 }
 
 async fn last_usage(kms: &Kms, id: &str) -> Result<Value, Failure> {
-    let answer =
-        kms.call(GET_KEY_LAST_USAGE, async |kms| kms.get_key_last_usage().key_id(id).send().await).await?;
+    let answer = kms.call(GET_KEY_LAST_USAGE, async |kms| kms.get_key_last_usage().key_id(id).send().await).await?;
     let usage = answer.key_last_usage.ok_or_else(|| GET_KEY_LAST_USAGE.unreadable("the answer has no KeyLastUsage"))?;
     Ok(json!({
         "operation": usage.operation.map(|it| it.as_str().to_owned()),
@@ -366,9 +366,7 @@ fn summary(events: &[crate::trail::Event]) -> Value {
         }
         counts
     };
-    let latest = |event: &crate::trail::Event| {
-        json!({"name": event.name, "at": event.at, "user": event.user, "service": event.service})
-    };
+    let latest = |event: &crate::trail::Event| json!({"name": event.name, "at": event.at, "user": event.user, "service": event.service});
     json!({
         "count": events.len(),
         "by_name": count(&mut events.iter().map(|it| Some(it.name.clone()))),
@@ -471,9 +469,12 @@ async fn items(
 fn recommendations(key: &Key, verdicts: &Value, last_usage: Option<&Value>) -> Vec<String> {
     let mut all = Vec::new();
     if key.deletion_date.is_some() || key.state == Some(KeyState::PendingDeletion) {
-        all.push("the key is about to be deleted: cancel_deletion keeps what is encrypted under it readable".to_owned());
+        all.push(
+            "the key is about to be deleted: cancel_deletion keeps what is encrypted under it readable".to_owned(),
+        );
     }
-    let findings = verdicts.as_object().into_iter().flat_map(Map::values).filter_map(|it| it.get("findings")?.as_array());
+    let findings =
+        verdicts.as_object().into_iter().flat_map(Map::values).filter_map(|it| it.get("findings")?.as_array());
     for finding in findings.flatten() {
         if finding.get("compliance") == Some(&json!(Compliance::NonCompliant)) {
             let text = |name: &str| finding.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();

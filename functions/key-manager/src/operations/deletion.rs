@@ -113,7 +113,8 @@ async fn speaks_against(session: &Session<'_>, key: &Key) -> Vec<String> {
 /// `EnableKey` in CloudTrail's event history. That reaches back 90 days; for a longer time, last usage stands in.
 async fn retired_since(session: &Session<'_>, key: &Key) -> Result<Timestamp, String> {
     let records = session.table.all().await.map_err(|error| error.to_string())?;
-    let retirements = records.iter().filter(|it| it.key_arn.as_ref() == Some(&key.arn) && it.state != State::NotAllowed);
+    let retirements =
+        records.iter().filter(|it| it.key_arn.as_ref() == Some(&key.arn) && it.state != State::NotAllowed);
     let retirements: BTreeSet<Timestamp> = retirements.filter_map(|it| it.retired_at).collect();
     let Some(first) = retirements.first() else {
         return Err("the record knows of no retire_key".to_owned());

@@ -60,7 +60,8 @@ pub(super) async fn cancel_deletion(session: &mut Session<'_>, request: &CancelD
     if request.enable {
         check_managed(&session.kms, &key).await?;
     }
-    let is_pending = |key: &Key| matches!(key.state, Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion));
+    let is_pending =
+        |key: &Key| matches!(key.state, Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion));
     if !is_pending(&key) && session.record.step(CANCEL).is_none() {
         return not_allowed(format!("{} is {}: its deletion is not scheduled", key.arn, state(&key)));
     }

@@ -27,7 +27,8 @@ pub(crate) async fn list(table: &RecordTable, request: &ListOperations) -> Resul
 
 /// Is it about the key, or does it name it? A refused attempt on a key knows no more of it than the request.
 fn is_about(record: &Record, id: &str) -> bool {
-    let named = ["key", "expected_current", "confirm"].into_iter().filter_map(|field| record.request.get(field)?.as_str());
+    let named =
+        ["key", "expected_current", "confirm"].into_iter().filter_map(|field| record.request.get(field)?.as_str());
     let known = record.key_arn.iter().chain(&record.made).map(String::as_str);
     named.chain(known).any(|name| name.rsplit('/').next() == Some(id))
 }

@@ -38,7 +38,8 @@ async fn rotating(session: &mut Session<'_>, reference: &KeyReference) -> Result
         let kms = session.kms.in_region(&session.invocation.location.region);
         return checked(session, Rotating { key, kms }).await;
     };
-    let primary = primary.clone().ok_or_else(|| Stop::Failed(format!("KMS does not say what the primary of {} is", key.arn)))?;
+    let primary =
+        primary.clone().ok_or_else(|| Stop::Failed(format!("KMS does not say what the primary of {} is", key.arn)))?;
     let region = primary.split(':').nth(3).unwrap_or_default();
     let kms = session.kms.in_region(region);
     let key = kms.describe_key(&key.id, &primary).await?;
@@ -55,7 +56,9 @@ async fn checked(session: &Session<'_>, rotating: Rotating) -> Result<Rotating, 
         return Err(Stop::Failed(format!("{arn}: {unknown}")));
     }
     if key.spec != Some(KeySpec::Symmetric) || key.origin != Some(Origin::AwsKms) {
-        return not_allowed(format!("{arn} cannot be rotated: only symmetric encryption keys with material made by KMS can"));
+        return not_allowed(format!(
+            "{arn} cannot be rotated: only symmetric encryption keys with material made by KMS can"
+        ));
     }
     if key.state != Some(KeyState::Enabled) && !session.record.is_done(ROTATE) {
         let state = key.state.as_ref().map_or("without a state", KeyState::as_str);

@@ -37,7 +37,9 @@ impl Session<'_> {
             (token.is_some(), token)
         };
         while let Some(page) = pages.next(ask, turn).await? {
-            found.extend(page.resource_tag_mapping_list.unwrap_or_default().into_iter().filter_map(|it| it.resource_arn));
+            found.extend(
+                page.resource_tag_mapping_list.unwrap_or_default().into_iter().filter_map(|it| it.resource_arn),
+            );
         }
         Ok(found)
     }
