@@ -61,7 +61,8 @@ impl Operation {
         self.quota
     }
 
-    /// How many functions make calls that count against the operation's quota. 1 where it has none.
+    /// How many scheduled functions make calls that count against the operation's quota. 1 where it has none, or where none
+    /// does.
     pub fn quota_callers(self) -> usize {
         let is_cryptography = self.quota.is_some_and(|quota| Cryptography::ALL.iter().any(|it| it.quota() == quota));
         let shares_quota = |row: &&Self| match row.quota {
@@ -70,7 +71,7 @@ impl Operation {
             quota => row.service == self.service && quota.is_some() && quota == self.quota,
         };
         let callers: BTreeSet<&str> = ALL.iter().filter(shares_quota).flat_map(|row| row.callers).copied().collect();
-        callers.len().max(1)
+        callers.iter().filter(|caller| !ON_DEMAND.contains(caller)).count().max(1)
     }
 
     /// The operation with a key of that kind, whose use has a quota of its own.
@@ -159,38 +160,65 @@ const AGE: &str = "key-age-checker";
 const HEALTH: &str = "health-prober";
 const ROTATION: &str = "rotation-checker";
 const USAGE: &str = "usage-anomaly-scorer";
-const EVERY_FUNCTION: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, USAGE];
+/// It runs the checks over one key, and reads besides what `key-manager` has recorded.
+const AUDITOR: &str = "key-auditor";
+const MANAGER: &str = "key-manager";
+/// The functions that check every key, each day.
+const EVERY_CHECK: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, USAGE];
+/// Those, and the two that people call about one key.
+const EVERY_FUNCTION: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, USAGE, AUDITOR, MANAGER];
+
+/// Functions that nothing schedules. They call for one key at a time, when somebody asks: no part of a quota is kept for
+/// them, and they keep to that of one function.
+pub const ON_DEMAND: &[&str] = &[AUDITOR, MANAGER];
 
 operations! {
-    // constant                     service      operation                   quota            repeat  functions
-    DECRYPT:                        "kms"        "Decrypt",                  Of(Symmetric),   Always, &[HEALTH];
-    DESCRIBE_CUSTOM_KEY_STORES:     "kms"        "DescribeCustomKeyStores",  Own(5.0),        Always, &[HEALTH];
-    DESCRIBE_KEY:                   "kms"        "DescribeKey",              Own(2_000.0),    Always, EVERY_FUNCTION;
-    ENCRYPT:                        "kms"        "Encrypt",                  Of(Symmetric),   Always, &[HEALTH];
-    GENERATE_MAC:                   "kms"        "GenerateMac",              Of(Symmetric),   Always, &[HEALTH];
-    GET_KEY_LAST_USAGE:             "kms"        "GetKeyLastUsage",          Own(5.0),        Always, &[USAGE];
-    GET_KEY_POLICY:                 "kms"        "GetKeyPolicy",             Own(1_000.0),    Always, &[ACCESS, HEALTH];
-    GET_KEY_ROTATION_STATUS:        "kms"        "GetKeyRotationStatus",     Own(1_000.0),    Always, &[ROTATION];
-    LIST_ALIASES:                   "kms"        "ListAliases",              Own(500.0),      Always, EVERY_FUNCTION;
-    LIST_GRANTS:                    "kms"        "ListGrants",               Own(100.0),      Always, &[ACCESS];
-    LIST_KEY_ROTATIONS:             "kms"        "ListKeyRotations",         Own(100.0),      Always, &[AGE];
-    LIST_KEYS:                      "kms"        "ListKeys",                 Own(500.0),      Always, EVERY_FUNCTION;
-    LIST_RESOURCE_TAGS:             "kms"        "ListResourceTags",         Own(2_000.0),    Always, EVERY_FUNCTION;
-    SIGN:                           "kms"        "Sign",                     Of(Symmetric),   Always, &[HEALTH];
-    VERIFY:                         "kms"        "Verify",                   Of(Symmetric),   Always, &[HEALTH];
-    VERIFY_MAC:                     "kms"        "VerifyMac",                Of(Symmetric),   Always, &[HEALTH];
+    // constant                     service      operation                   quota            repeat     functions
+    CANCEL_KEY_DELETION:            "kms"        "CancelKeyDeletion",        Own(5.0),        Always,    &[MANAGER];
+    CREATE_ALIAS:                   "kms"        "CreateAlias",              Own(5.0),        IfRefused, &[MANAGER];
+    CREATE_KEY:                     "kms"        "CreateKey",                Own(5.0),        IfRefused, &[MANAGER];
+    DECRYPT:                        "kms"        "Decrypt",                  Of(Symmetric),   Always,    &[HEALTH];
+    DESCRIBE_CUSTOM_KEY_STORES:     "kms"        "DescribeCustomKeyStores",  Own(5.0),        Always,    &[HEALTH, AUDITOR];
+    DESCRIBE_KEY:                   "kms"        "DescribeKey",              Own(2_000.0),    Always,    EVERY_FUNCTION;
+    DISABLE_KEY:                    "kms"        "DisableKey",               Own(5.0),        Always,    &[MANAGER];
+    ENABLE_KEY:                     "kms"        "EnableKey",                Own(5.0),        Always,    &[MANAGER];
+    ENABLE_KEY_ROTATION:            "kms"        "EnableKeyRotation",        Own(15.0),       Always,    &[MANAGER];
+    ENCRYPT:                        "kms"        "Encrypt",                  Of(Symmetric),   Always,    &[HEALTH];
+    GENERATE_MAC:                   "kms"        "GenerateMac",              Of(Symmetric),   Always,    &[HEALTH];
+    GET_KEY_LAST_USAGE:             "kms"        "GetKeyLastUsage",          Own(5.0),        Always,    &[USAGE, AUDITOR, MANAGER];
+    GET_KEY_POLICY:                 "kms"        "GetKeyPolicy",             Own(1_000.0),    Always,    &[ACCESS, HEALTH, AUDITOR];
+    GET_KEY_ROTATION_STATUS:        "kms"        "GetKeyRotationStatus",     Own(1_000.0),    Always,    &[ROTATION, AUDITOR, MANAGER];
+    LIST_ALIASES:                   "kms"        "ListAliases",              Own(500.0),      Always,    EVERY_FUNCTION;
+    LIST_GRANTS:                    "kms"        "ListGrants",               Own(100.0),      Always,    &[ACCESS, AUDITOR, MANAGER];
+    LIST_KEY_ROTATIONS:             "kms"        "ListKeyRotations",         Own(100.0),      Always,    &[AGE, AUDITOR, MANAGER];
+    LIST_KEYS:                      "kms"        "ListKeys",                 Own(500.0),      Always,    EVERY_FUNCTION;
+    LIST_RESOURCE_TAGS:             "kms"        "ListResourceTags",         Own(2_000.0),    Always,    EVERY_FUNCTION;
+    REPLICATE_KEY:                  "kms"        "ReplicateKey",             Own(5.0),        IfRefused, &[MANAGER];
+    // It counts against a limit of the key's whole life.
+    ROTATE_KEY_ON_DEMAND:           "kms"        "RotateKeyOnDemand",        Own(5.0),        IfRefused, &[MANAGER];
+    SCHEDULE_KEY_DELETION:          "kms"        "ScheduleKeyDeletion",      Own(15.0),       IfRefused, &[MANAGER];
+    SIGN:                           "kms"        "Sign",                     Of(Symmetric),   Always,    &[HEALTH];
+    TAG_RESOURCE:                   "kms"        "TagResource",              Own(10.0),       Always,    &[MANAGER];
+    UPDATE_ALIAS:                   "kms"        "UpdateAlias",              Own(5.0),        Always,    &[MANAGER];
+    VERIFY:                         "kms"        "Verify",                   Of(Symmetric),   Always,    &[HEALTH];
+    VERIFY_MAC:                     "kms"        "VerifyMac",                Of(Symmetric),   Always,    &[HEALTH];
 
-    GET_METRIC_DATA:                "cloudwatch" "GetMetricData",            Own(50.0),       Always, &[USAGE];
-    LIST_METRICS:                   "cloudwatch" "ListMetrics",              Own(25.0),       Always, &[USAGE];
+    LOOKUP_EVENTS:                  "cloudtrail" "LookupEvents",             Own(2.0),        Always,    &[AUDITOR, MANAGER];
 
-    BATCH_WRITE_ITEM:               "dynamodb"   "BatchWriteItem",           Unpaced,         Always, EVERY_FUNCTION;
-    DELETE_ITEM:                    "dynamodb"   "DeleteItem",               Unpaced,         Always, EVERY_FUNCTION;
-    PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always, EVERY_FUNCTION;
-    QUERY:                          "dynamodb"   "Query",                    Unpaced,         Always, EVERY_FUNCTION;
+    GET_METRIC_DATA:                "cloudwatch" "GetMetricData",            Own(50.0),       Always,    &[USAGE, AUDITOR];
+    LIST_METRICS:                   "cloudwatch" "ListMetrics",              Own(25.0),       Always,    &[USAGE, AUDITOR];
 
-    GET_TOPIC_ATTRIBUTES:           "sns"        "GetTopicAttributes",       Unpaced,         Always, EVERY_FUNCTION;
+    BATCH_WRITE_ITEM:               "dynamodb"   "BatchWriteItem",           Unpaced,         Always,    EVERY_CHECK;
+    DELETE_ITEM:                    "dynamodb"   "DeleteItem",               Unpaced,         Always,    EVERY_CHECK;
+    GET_ITEM:                       "dynamodb"   "GetItem",                  Unpaced,         Always,    &[MANAGER];
+    PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always,    &[ACCESS, AGE, HEALTH, ROTATION, USAGE, MANAGER];
+    QUERY:                          "dynamodb"   "Query",                    Unpaced,         Always,    EVERY_FUNCTION;
+
+    GET_TOPIC_ATTRIBUTES:           "sns"        "GetTopicAttributes",       Unpaced,         Always,    EVERY_CHECK;
     // An alert may come twice; lost, it may not be.
-    PUBLISH:                        "sns"        "Publish",                  Unpaced,         Always, EVERY_FUNCTION;
+    PUBLISH:                        "sns"        "Publish",                  Unpaced,         Always,    EVERY_CHECK;
+
+    GET_RESOURCES:                  "tag"        "GetResources",             Unpaced,         Always,    &[MANAGER];
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl<C: Check> Handler<C> {
         for (message_id, error) in request.batch.iter().flat_map(|batch| &batch.malformed) {
             tracing::error!(message_id, %error, "a message of the batch is malformed");
         }
-        let target = Target { location: self.location(&event.context), config: self.config.clone() };
+        let target = Target { location: location(&self.config, &event.context), config: self.config.clone() };
         let nothing = || {
             let report = Report::new(C::FUNCTION, &target.location, now, &self.check.controls(), None);
             (report, AlertCounts::default())
@@ -171,15 +171,6 @@ impl<C: Check> Handler<C> {
         Ok((outcome.report, outcome.alerts))
     }
 
-    /// Where this function runs. An emulator's function may have no real ARN: then the account is not known.
-    fn location(&self, context: &Context) -> Location {
-        Location::from_function_arn(&context.invoked_function_arn).unwrap_or_else(|| Location {
-            partition: "aws".to_owned(),
-            region: self.config.region().map_or("unknown", |region| region.as_ref()).to_owned(),
-            account_id: "unknown".to_owned(),
-        })
-    }
-
     fn emit_metrics(&self, outcome: &RunOutcome, trigger: Option<Trigger>, now: Timestamp, took: Duration) {
         let RunOutcome { report, alerts, samples, kms_calls, kms_throttles } = outcome;
         let run_duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -212,8 +203,17 @@ impl<C: Check> Handler<C> {
     }
 }
 
+/// Where a function runs. An emulator's function may have no real ARN: then the account is not known.
+pub(crate) fn location(config: &SdkConfig, context: &Context) -> Location {
+    Location::from_function_arn(&context.invoked_function_arn).unwrap_or_else(|| Location {
+        partition: "aws".to_owned(),
+        region: config.region().map_or("unknown", |region| region.as_ref()).to_owned(),
+        account_id: "unknown".to_owned(),
+    })
+}
+
 /// How long the run may take until its response has to be on its way.
-fn time_left(context: &Context, now: Timestamp) -> Duration {
+pub(crate) fn time_left(context: &Context, now: Timestamp) -> Duration {
     let deadline = i64::try_from(context.deadline).unwrap_or(i64::MAX);
     let left = deadline.saturating_sub(now.as_millisecond());
     Duration::from_millis(u64::try_from(left).unwrap_or_default()).saturating_sub(FOR_THE_RESPONSE)
@@ -221,12 +221,12 @@ fn time_left(context: &Context, now: Timestamp) -> Duration {
 
 /// The one reading of the clock: the instant that everything is judged for.
 #[expect(clippy::disallowed_methods, reason = "the one edge where the clock is read")]
-fn read_clock() -> Timestamp {
+pub(crate) fn read_clock() -> Timestamp {
     Timestamp::now()
 }
 
 /// Where the monotonic clock stands: for time left and time taken, never for a verdict.
 #[expect(clippy::disallowed_methods, reason = "the monotonic half of the one edge")]
-fn monotonic() -> Instant {
+pub(crate) fn monotonic() -> Instant {
     Instant::now()
 }

@@ -6,6 +6,8 @@ mod error;
 mod event;
 mod handler;
 mod logging;
+mod service;
 
 pub use error::HandlerError;
 pub use handler::{Handler, Response, SETTINGS, serve};
+pub use service::{Invocation, Service, serve_requests};

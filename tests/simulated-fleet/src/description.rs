@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::changes::{Delays, Pending};
+use crate::events::Event;
 use crate::faults::Fault;
 use crate::operation::Operation;
 use crate::regions::RegionDescription;
@@ -49,6 +51,13 @@ pub struct FleetDescription {
     pub faults: BTreeMap<Operation, Fault>,
     /// Other Regions, by name. A Region that is not described has no keys.
     pub regions: BTreeMap<String, RegionDescription>,
+    /// How long what is done to keys takes to show.
+    pub delays: Delays,
+    /// On-demand rotations that a key may have in its life. Default 25.
+    pub on_demand_rotation_limit: usize,
+    /// What is still to come of what was done to keys.
+    #[serde(skip)]
+    pub pending: Vec<Pending>,
 }
 
 impl Default for FleetDescription {
@@ -70,6 +79,9 @@ impl Default for FleetDescription {
             custom_key_stores: Vec::new(),
             faults: BTreeMap::new(),
             regions: BTreeMap::new(),
+            delays: Delays::default(),
+            on_demand_rotation_limit: 25,
+            pending: Vec::new(),
         }
     }
 }
@@ -130,6 +142,12 @@ pub struct KeyDescription {
     pub policy: Option<Value>,
     /// What `ListGrants` gives, in this order.
     pub grants: Vec<Grant>,
+    /// What `LookupEvents` gives beside what is done to the key while it is served.
+    pub events: Vec<Event>,
+    /// `tag:GetResources` does not give the key.
+    pub untagged_in_search: bool,
+    /// Calls about the key are denied, as while IAM does not know a new key's tags yet.
+    pub denied: bool,
     /// The key exists, but `ListKeys` does not give it.
     pub unlisted: bool,
     /// `ListKeys` gives the key; to every other call it does not exist.
@@ -171,6 +189,9 @@ impl Default for KeyDescription {
             usage_tracking_start: None,
             policy: None,
             grants: Vec::new(),
+            events: Vec::new(),
+            untagged_in_search: false,
+            denied: false,
             unlisted: false,
             gone: false,
             omit: BTreeMap::new(),

@@ -175,6 +175,10 @@ impl Fault {
                 (403, "AccessDenied", denied("cloudwatch", operation, resource))
             }
             (FaultKind::Denied, Service::Kms) => (400, "AccessDeniedException", denied("kms", operation, resource)),
+            (FaultKind::Denied, Service::CloudTrail) => {
+                (400, "AccessDeniedException", denied("cloudtrail", operation, resource))
+            }
+            (FaultKind::Denied, Service::Tagging) => (400, "AccessDeniedException", denied("tag", operation, resource)),
             (FaultKind::Throttled, Service::Sns | Service::CloudWatch) => {
                 (400, "Throttling", "Rate exceeded".to_owned())
             }
@@ -182,17 +186,21 @@ impl Fault {
                 (400, "ProvisionedThroughputExceededException", "Throughput exceeds the current capacity".to_owned())
             }
             (FaultKind::Throttled, Service::Kms) => (400, "ThrottlingException", THROTTLED.to_owned()),
+            (FaultKind::Throttled, Service::CloudTrail) => (400, "ThrottlingException", "Rate exceeded".to_owned()),
+            (FaultKind::Throttled, Service::Tagging) => (400, "ThrottledException", "Rate exceeded".to_owned()),
             (FaultKind::ServerError, _) => {
                 let code = match service {
                     Service::Sns => "InternalError",
                     Service::CloudWatch => "InternalServiceError",
                     Service::DynamoDb => "InternalServerError",
+                    Service::CloudTrail => "InternalFailure",
+                    Service::Tagging => "InternalServiceException",
                     Service::Kms => "KMSInternalException",
                 };
                 (self.status.unwrap_or(500), code, "An internal error occurred.".to_owned())
             }
             (FaultKind::NotFound, Service::Sns) => (404, "NotFound", "Topic does not exist".to_owned()),
-            (FaultKind::NotFound, Service::DynamoDb | Service::CloudWatch) => {
+            (FaultKind::NotFound, Service::DynamoDb | Service::CloudWatch | Service::CloudTrail | Service::Tagging) => {
                 (400, "ResourceNotFoundException", "Requested resource not found".to_owned())
             }
             (FaultKind::NotFound, Service::Kms) => {

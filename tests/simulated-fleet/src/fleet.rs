@@ -18,12 +18,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::calls::Calls;
+use crate::changes;
 use crate::cloudwatch::{self, Reads};
 use crate::crash_point::{CrashPoint, When};
 use crate::crypto;
 use crate::description::{DescriptionError, FleetDescription};
 use crate::dynamodb;
 use crate::error::ApiError;
+use crate::events;
 use crate::faults::{Fault, FaultKind};
 use crate::kms;
 use crate::model::{Key, Model};
@@ -34,6 +36,7 @@ use crate::regions;
 use crate::server::Server;
 use crate::sns::{self, Published};
 use crate::table::{Attribute, Tables, Write};
+use crate::tagging;
 
 /// A fleet that is being served on the loopback interface, until it is dropped.
 #[derive(Debug)]
@@ -174,7 +177,7 @@ impl Fleet {
         lock(&self.state.tables).writes.clear();
     }
 
-    /// How many calls that change something (`PutItem`, `DeleteItem`, `BatchWriteItem`, `Publish`) have arrived since the
+    /// How many calls that change something (`PutItem`, `DeleteItem`, `BatchWriteItem`, `Publish`, what changes keys) have arrived since the
     /// fleet is served, or since the last [`stop_at`](Self::stop_at) or [`resume`](Self::resume). Each attempt counts.
     pub fn mutations(&self) -> u64 {
         self.state.crash_point.mutations()
@@ -215,9 +218,9 @@ struct FleetState {
 struct ServedFleet {
     model: Model,
     /// Calls so far that a fault was asked about, by operation and, for the faults of a key, key index.
-    asked: Mutex<HashMap<(Operation, Option<u32>), u64>>,
-    reads: Mutex<Reads>,
-    quotas: Quotas,
+    asked: Arc<Mutex<HashMap<(Operation, Option<u32>), u64>>>,
+    reads: Arc<Mutex<Reads>>,
+    quotas: Arc<Quotas>,
     /// The other Regions that the description knows.
     elsewhere: BTreeMap<String, Arc<ServedFleet>>,
 }
@@ -225,6 +228,30 @@ struct ServedFleet {
 impl FleetState {
     fn served(&self) -> Arc<ServedFleet> {
         Arc::clone(&self.served.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the keys of the fleet, or leaves all as it was.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut FleetDescription, Timestamp) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        let mut description = served.model.description.clone();
+        let answer = change(&mut description, wall_clock())?;
+        let changed = served.changed(description).map_err(|error| ApiError::new(500, "Fleet", error.to_string()))?;
+        *served = Arc::new(changed);
+        Ok(answer)
+    }
+
+    /// Lets happen what is due of what was done to keys before.
+    fn settle(&self) {
+        let is_due = self.served().model.description.pending.iter().any(|it| it.due <= wall_clock());
+        if is_due {
+            let _ = self.change(|description, now| {
+                changes::settle(description, now);
+                Ok(())
+            });
+        }
     }
 
     /// An id for a request or a message.
@@ -242,7 +269,25 @@ impl ServedFleet {
             elsewhere.insert(name.clone(), Arc::new(served));
         }
         let model = Model::new(description)?;
-        Ok(Self { model, asked: Mutex::default(), reads: Mutex::default(), quotas: Quotas::default(), elsewhere })
+        Ok(Self { model, asked: Arc::default(), reads: Arc::default(), quotas: Arc::default(), elsewhere })
+    }
+
+    /// The same fleet after a change of its keys: its faults are as far as they were.
+    fn changed(&self, description: FleetDescription) -> Result<Self, DescriptionError> {
+        let mut changed = Self::new(description)?;
+        changed.go_on_from(self);
+        for (region, served) in &self.elsewhere {
+            if let Some(served_now) = changed.elsewhere.get_mut(region).and_then(Arc::get_mut) {
+                served_now.go_on_from(served);
+            }
+        }
+        Ok(changed)
+    }
+
+    fn go_on_from(&mut self, before: &Self) {
+        self.asked = Arc::clone(&before.asked);
+        self.reads = Arc::clone(&before.reads);
+        self.quotas = Arc::clone(&before.quotas);
     }
 
     /// What is being served in that Region.
@@ -300,6 +345,8 @@ async fn handle(
     if !target.is_empty() {
         match target.strip_prefix(DYNAMODB) {
             Some(name) => dynamodb_call(&state, name, &body).await,
+            None if target.ends_with(events::TARGET) => lookup_call(&state, &body).await,
+            None if target.ends_with(tagging::TARGET) => search_call(&state, &body).await,
             None => kms_call(&state, target, regions::of_request(&headers), &body).await,
         }
     } else if let Some(name) = uri.path().strip_prefix(cloudwatch::PATH) {
@@ -312,7 +359,32 @@ async fn handle(
     }
 }
 
+async fn lookup_call(state: &FleetState, body: &[u8]) -> Response {
+    let served = state.served();
+    let operation = Operation::LookupEvents;
+    lock(&state.calls).record(operation.name(), None);
+    let is_throttled = served.model.description.quotas && !served.quotas.take(operation, None);
+    let fault = if is_throttled { Some(Fault::new(FaultKind::Throttled)) } else { served.fault(operation, None) };
+    suffer(state, &served, operation, "*", fault.as_ref(), || {
+        events::answer(&served.model, body).map(|answer| answer.to_string())
+    })
+    .await
+}
+
+async fn search_call(state: &FleetState, body: &[u8]) -> Response {
+    state.settle();
+    let served = state.served();
+    let operation = Operation::GetResources;
+    lock(&state.calls).record(operation.name(), None);
+    let fault = served.fault(operation, None);
+    suffer(state, &served, operation, "*", fault.as_ref(), || {
+        tagging::answer(&served.model, body).map(|answer| answer.to_string())
+    })
+    .await
+}
+
 async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: &[u8]) -> Response {
+    state.settle();
     let served = state.served();
     let home = served.model.description.region.clone();
     let region = region.unwrap_or(&home);
@@ -346,6 +418,15 @@ async fn kms_call(state: &FleetState, target: &str, region: Option<&str>, body: 
     let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
     suffer(state, &served, operation, &resource, fault.as_ref(), || {
         let key = found?;
+        if key.is_some_and(|key| key.entry.denied) {
+            return Err(changes::denied(operation, &resource));
+        }
+        if operation.changes_keys() {
+            let id = key.map(|key| key.id());
+            let change =
+                |fleet: &mut FleetDescription, now| changes::answer(fleet, region, operation, id.as_deref(), body, now);
+            return state.change(change).map(|answer| answer.to_string());
+        }
         let answer = match key {
             Some(key) if operation.is_cryptography() => {
                 let mut answer = crypto::answer(operation, body, &key)?;
@@ -467,7 +548,7 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
     let (status, mut body) = match (service, answer) {
         (_, Ok(body)) => (200, body),
         (Service::CloudWatch, Err(error)) => (error.status, cloudwatch::render_error(&error).into()),
-        (Service::Kms, Err(error)) => {
+        (Service::CloudTrail | Service::Kms | Service::Tagging, Err(error)) => {
             (error.status, json!({"__type": error.code, "message": error.message}).to_string().into())
         }
         (Service::DynamoDb, Err(error)) => (error.status, dynamodb::render_error(&error).into()),
@@ -495,7 +576,7 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let content_type = match service {
         Service::CloudWatch => "application/cbor",
-        Service::Kms => "application/x-amz-json-1.1",
+        Service::CloudTrail | Service::Kms | Service::Tagging => "application/x-amz-json-1.1",
         Service::DynamoDb => "application/x-amz-json-1.0",
         Service::Sns => "text/xml",
     };

@@ -4,12 +4,15 @@
 //! keeps the items that the findings ledger writes over DynamoDB's, and gives the keys' usage over CloudWatch's. [`FunctionProcess`] runs a function's real binary against it, under the Lambda Runtime API.
 
 mod calls;
+mod changes;
 mod cloudwatch;
+mod combinations;
 mod crash_point;
 mod crypto;
 pub mod description;
 mod dynamodb;
 mod error;
+mod events;
 mod expression;
 mod faults;
 mod fleet;
@@ -24,9 +27,12 @@ mod runtime_api;
 mod server;
 mod sns;
 mod table;
+mod tagging;
 
+pub use changes::{Delays, Pending};
 pub use crash_point::When;
 pub use description::{DescriptionError, FleetDescription, KeyDescription};
+pub use events::Event;
 pub use faults::{Fault, FaultKind};
 pub use fleet::Fleet;
 pub use model::generated_key_id;

@@ -7,10 +7,12 @@ use serde::Deserialize;
 /// The services that the fleet answers for, each in its own protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Service {
+    CloudTrail,
     CloudWatch,
     DynamoDb,
     Kms,
     Sns,
+    Tagging,
 }
 
 /// An operation that the fleet answers, by its AWS name.
@@ -19,10 +21,16 @@ pub(crate) enum Service {
 #[expect(missing_docs, reason = "AWS documents its operations")]
 pub enum Operation {
     BatchWriteItem,
+    CancelKeyDeletion,
+    CreateAlias,
+    CreateKey,
     Decrypt,
     DeleteItem,
     DescribeCustomKeyStores,
     DescribeKey,
+    DisableKey,
+    EnableKey,
+    EnableKeyRotation,
     Encrypt,
     GenerateMac,
     GetItem,
@@ -30,6 +38,7 @@ pub enum Operation {
     GetKeyPolicy,
     GetKeyRotationStatus,
     GetMetricData,
+    GetResources,
     GetTopicAttributes,
     ListAliases,
     ListGrants,
@@ -37,21 +46,33 @@ pub enum Operation {
     ListKeys,
     ListMetrics,
     ListResourceTags,
+    LookupEvents,
     Publish,
     PutItem,
     Query,
+    ReplicateKey,
+    RotateKeyOnDemand,
+    ScheduleKeyDeletion,
     Sign,
+    TagResource,
+    UpdateAlias,
     Verify,
     VerifyMac,
 }
 
 impl Operation {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 38] = [
         Self::BatchWriteItem,
+        Self::CancelKeyDeletion,
+        Self::CreateAlias,
+        Self::CreateKey,
         Self::Decrypt,
         Self::DeleteItem,
         Self::DescribeCustomKeyStores,
         Self::DescribeKey,
+        Self::DisableKey,
+        Self::EnableKey,
+        Self::EnableKeyRotation,
         Self::Encrypt,
         Self::GenerateMac,
         Self::GetItem,
@@ -59,6 +80,7 @@ impl Operation {
         Self::GetKeyPolicy,
         Self::GetKeyRotationStatus,
         Self::GetMetricData,
+        Self::GetResources,
         Self::GetTopicAttributes,
         Self::ListAliases,
         Self::ListGrants,
@@ -66,10 +88,16 @@ impl Operation {
         Self::ListKeys,
         Self::ListMetrics,
         Self::ListResourceTags,
+        Self::LookupEvents,
         Self::Publish,
         Self::PutItem,
         Self::Query,
+        Self::ReplicateKey,
+        Self::RotateKeyOnDemand,
+        Self::ScheduleKeyDeletion,
         Self::Sign,
+        Self::TagResource,
+        Self::UpdateAlias,
         Self::Verify,
         Self::VerifyMac,
     ];
@@ -78,10 +106,16 @@ impl Operation {
     pub fn name(self) -> &'static str {
         match self {
             Self::BatchWriteItem => "BatchWriteItem",
+            Self::CancelKeyDeletion => "CancelKeyDeletion",
+            Self::CreateAlias => "CreateAlias",
+            Self::CreateKey => "CreateKey",
             Self::Decrypt => "Decrypt",
             Self::DeleteItem => "DeleteItem",
             Self::DescribeCustomKeyStores => "DescribeCustomKeyStores",
             Self::DescribeKey => "DescribeKey",
+            Self::DisableKey => "DisableKey",
+            Self::EnableKey => "EnableKey",
+            Self::EnableKeyRotation => "EnableKeyRotation",
             Self::Encrypt => "Encrypt",
             Self::GenerateMac => "GenerateMac",
             Self::GetItem => "GetItem",
@@ -89,6 +123,7 @@ impl Operation {
             Self::GetKeyPolicy => "GetKeyPolicy",
             Self::GetKeyRotationStatus => "GetKeyRotationStatus",
             Self::GetMetricData => "GetMetricData",
+            Self::GetResources => "GetResources",
             Self::GetTopicAttributes => "GetTopicAttributes",
             Self::ListAliases => "ListAliases",
             Self::ListGrants => "ListGrants",
@@ -96,10 +131,16 @@ impl Operation {
             Self::ListKeys => "ListKeys",
             Self::ListMetrics => "ListMetrics",
             Self::ListResourceTags => "ListResourceTags",
+            Self::LookupEvents => "LookupEvents",
             Self::Publish => "Publish",
             Self::PutItem => "PutItem",
             Self::Query => "Query",
+            Self::ReplicateKey => "ReplicateKey",
+            Self::RotateKeyOnDemand => "RotateKeyOnDemand",
+            Self::ScheduleKeyDeletion => "ScheduleKeyDeletion",
             Self::Sign => "Sign",
+            Self::TagResource => "TagResource",
+            Self::UpdateAlias => "UpdateAlias",
             Self::Verify => "Verify",
             Self::VerifyMac => "VerifyMac",
         }
@@ -118,6 +159,8 @@ impl Operation {
         match self {
             Self::BatchWriteItem | Self::DeleteItem | Self::GetItem | Self::PutItem | Self::Query => Service::DynamoDb,
             Self::GetMetricData | Self::ListMetrics => Service::CloudWatch,
+            Self::GetResources => Service::Tagging,
+            Self::LookupEvents => Service::CloudTrail,
             Self::GetTopicAttributes | Self::Publish => Service::Sns,
             _ => Service::Kms,
         }
@@ -125,7 +168,25 @@ impl Operation {
 
     /// Whether it writes or publishes.
     pub(crate) fn mutates(self) -> bool {
-        matches!(self, Self::BatchWriteItem | Self::DeleteItem | Self::Publish | Self::PutItem)
+        matches!(self, Self::BatchWriteItem | Self::DeleteItem | Self::Publish | Self::PutItem) || self.changes_keys()
+    }
+
+    /// Whether it creates a key or alias, or changes one.
+    pub(crate) fn changes_keys(self) -> bool {
+        matches!(
+            self,
+            Self::CancelKeyDeletion
+                | Self::CreateAlias
+                | Self::CreateKey
+                | Self::DisableKey
+                | Self::EnableKey
+                | Self::EnableKeyRotation
+                | Self::ReplicateKey
+                | Self::RotateKeyOnDemand
+                | Self::ScheduleKeyDeletion
+                | Self::TagResource
+                | Self::UpdateAlias
+        )
     }
 
     /// Whether it answers page by page, with KMS's markers.
@@ -143,7 +204,15 @@ impl Operation {
 
     /// Whether a call can name a key.
     pub(crate) fn names_a_key(self) -> bool {
-        self.service() == Service::Kms && !matches!(self, Self::DescribeCustomKeyStores | Self::ListKeys)
+        self.service() == Service::Kms
+            && !matches!(
+                self,
+                Self::CreateAlias
+                    | Self::CreateKey
+                    | Self::DescribeCustomKeyStores
+                    | Self::ListKeys
+                    | Self::UpdateAlias
+            )
     }
 
     /// Whether it uses a key.
