@@ -154,6 +154,14 @@ impl Session<'_> {
         self.record.steps.retain(|it| it.name != step);
     }
 
+    /// What follows from the failure of a step that may be made twice. One that AWS has refused was not made.
+    fn failed(&mut self, step: &str, failure: &Failure) -> Stop {
+        if !is_lost(failure) {
+            self.refused(step);
+        }
+        failure.into()
+    }
+
     fn answer(&self) -> Answer {
         let state = if self.is_dry_run { State::DryRun } else { State::Succeeded };
         let mut answer = Answer::new(&self.record.operation, &self.record.client_token, state);

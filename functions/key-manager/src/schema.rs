@@ -1,4 +1,4 @@
-//! JSON Schema of every request, from the types; `docs/` keeps it.
+//! JSON Schema of every request, and of the answer to those that change something, from the types; `docs/` keeps them.
 
 use std::fs;
 use std::path::Path;
@@ -80,4 +80,11 @@ fn keep(file: &str, schema: &Value) {
 #[test]
 fn requests_are_as_the_types_say() {
     keep("key-manager-requests.schema.json", &requests());
+}
+
+#[test]
+fn answers_are_as_the_type_says() {
+    let mut schema = SchemaGenerator::default().into_root_schema_for::<crate::answer::Answer>().to_value();
+    schema["title"] = json!("Answers of key-manager to requests that change something");
+    keep("key-manager-answers.schema.json", &schema);
 }

@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::{
     CREATED, complete, fleet_of, heal, keys, let_time_pass, made, managed, new_key, new_multi_region_key, of_key,
     process, record, request, seconds, start,
@@ -310,4 +312,22 @@ async fn a_lost_answer_is_found_while_the_search_by_tag_does_not_know_the_key_ye
     let (fleet, function) = start(fleet);
     let answer = function.invoke(&new_key()).await.result.unwrap();
     assert_eq!((&answer["state"], made(&fleet).len()), (&json!("succeeded"), 1));
+}
+
+#[tokio::test]
+async fn the_calls_are_those_that_the_role_has() {
+    let lists: Value = serde_json::from_str(include_str!("../../../tests/calls.json")).unwrap();
+    let listed = lists["key-manager"].as_object().unwrap().values().flat_map(|calls| calls.as_array().unwrap());
+    let listed: BTreeSet<String> = listed.map(|call| call.as_str().unwrap().to_owned()).collect();
+    let mut made = BTreeSet::new();
+    for (n, case) in cases().into_iter().enumerate() {
+        // A lost answer leads to the search.
+        let faults = if n == 0 { json!({"CreateKey": {"kind": "garbled", "times": 1}}) } else { json!({}) };
+        let (fleet, function) = serve(&case, faults);
+        complete(&fleet, &function, &case.request).await;
+        let list = json!({"operation": "list_operations", "client_token": common::TOKEN});
+        function.invoke(&list).await.result.unwrap();
+        made.extend(fleet.calls().into_keys());
+    }
+    assert_eq!(made, listed);
 }

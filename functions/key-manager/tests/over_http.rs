@@ -388,6 +388,14 @@ async fn a_key_is_audited() {
     assert_eq!(function.invoke(&audit(90)).await.result.unwrap()["management_events"]["count"], 62);
     assert_eq!(changes(&fleet), BTreeMap::new());
     assert!(fleet.peak_rate("LookupEvents") <= 2);
+    let lists: Value = serde_json::from_str(include_str!("../../../tests/calls.json")).unwrap();
+    let is_listed = |call: &str| {
+        let mut services = lists["key-auditor"].as_object().unwrap().values();
+        services.any(|calls| calls.as_array().unwrap().iter().any(|it| it == call))
+    };
+    for call in fleet.calls().into_keys() {
+        assert!(is_listed(&call), "the auditor's role has no {call}");
+    }
     // What cannot be read is said as that, and the rest is there.
     for (call, part) in [
         ("GetKeyPolicy", "policy"),

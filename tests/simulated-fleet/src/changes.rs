@@ -14,7 +14,6 @@ use crate::events::Event;
 use crate::kms::{date, describe_key, not_found, validation};
 use crate::model::Model;
 use crate::operation::Operation;
-use crate::regions::RegionDescription;
 
 /// How long what is done to keys takes to show, in milliseconds. Default: no time.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
@@ -515,7 +514,7 @@ fn keys_mut<'a>(fleet: &'a mut FleetDescription, region: &str) -> &'a mut Vec<Ke
     if fleet.region == region {
         return &mut fleet.keys;
     }
-    &mut fleet.regions.entry(region.to_owned()).or_insert_with(RegionDescription::default).keys
+    &mut fleet.regions.entry(region.to_owned()).or_default().keys
 }
 
 fn key_mut<'a>(fleet: &'a mut FleetDescription, region: &str, id: &str) -> Result<&'a mut KeyDescription, ApiError> {

@@ -91,6 +91,7 @@ impl Default for FleetDescription {
 /// States, specs, usages, origins and key managers are plain strings: a value that no build knows yet is a test case.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "a fleet file says each by itself")]
 pub struct KeyDescription {
     /// Default: [`generated_key_id`](crate::generated_key_id) of the key's index in the fleet.
     pub key_id: Option<String>,

@@ -213,12 +213,15 @@ struct FleetState {
     requests: AtomicU64,
 }
 
+/// Calls that a fault was asked about, by operation and, for the faults of a key, key index.
+type Asked = HashMap<(Operation, Option<u32>), u64>;
+
 /// What is being served, and how far its faults have come.
 #[derive(Debug)]
 struct ServedFleet {
     model: Model,
     /// Calls so far that a fault was asked about, by operation and, for the faults of a key, key index.
-    asked: Arc<Mutex<HashMap<(Operation, Option<u32>), u64>>>,
+    asked: Arc<Mutex<Asked>>,
     reads: Arc<Mutex<Reads>>,
     quotas: Arc<Quotas>,
     /// The other Regions that the description knows.

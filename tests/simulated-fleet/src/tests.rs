@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{Fleet, FleetDescription, generated_key_id};
 
+mod changes;
 mod cloudwatch;
 mod dynamodb;
 mod regions;

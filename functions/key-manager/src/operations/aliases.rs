@@ -108,7 +108,8 @@ pub(super) async fn set(session: &mut Session<'_>, request: &SetAlias) -> Result
             let send = async |kms: &aws_sdk_kms::Client| {
                 kms.update_alias().alias_name(alias).target_key_id(&key.id).send().await
             };
-            session.kms.call(UPDATE_ALIAS, send).await?;
+            let updated = session.kms.call(UPDATE_ALIAS, send).await;
+            updated.map_err(|failure| session.failed(UPDATE, &failure))?;
             session.done(UPDATE).await?;
         }
     }

@@ -57,7 +57,8 @@ pub(super) async fn create(session: &mut Session<'_>, request: &NewKey) -> Resul
         answer.alias = Some(alias.as_str().to_owned());
     }
     answer.replicas = session.replicate(request, &id, created_at).await?;
-    answer.key_state = Some("Enabled".to_owned());
+    let key = session.patiently(created_at, async || session.kms.describe_key(&id, &key_arn).await).await??;
+    answer.key_state = key.state.as_ref().map(|state| state.as_str().to_owned());
     Ok(answer)
 }
 
@@ -148,6 +149,6 @@ async fn enable_rotation(
             session.kms.call(ENABLE_KEY_ROTATION, request).await
         })
         .await?;
-    enabled?;
+    enabled.map_err(|failure| session.failed(ENABLE_ROTATION, &failure))?;
     session.done(ENABLE_ROTATION).await
 }

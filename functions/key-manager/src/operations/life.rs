@@ -30,7 +30,9 @@ pub(super) async fn retire(session: &mut Session<'_>, reference: &KeyReference) 
     }
     if !session.record.is_done(DISABLE) {
         session.begin(DISABLE).await?;
-        session.kms.call(DISABLE_KEY, async |kms| kms.disable_key().key_id(&key.id).send().await).await?;
+        let send = async |kms: &aws_sdk_kms::Client| kms.disable_key().key_id(&key.id).send().await;
+        let disabled = session.kms.call(DISABLE_KEY, send).await;
+        disabled.map_err(|failure| session.failed(DISABLE, &failure))?;
         // From now on it is disabled for sure.
         session.record.retired_at = Some(session.now());
         session.done(DISABLE).await?;
@@ -44,7 +46,8 @@ pub(super) async fn retire(session: &mut Session<'_>, reference: &KeyReference) 
         let tag = tag.map_err(|error| Stop::Failed(error.to_string()))?;
         session.begin(TAG).await?;
         let send = async |kms: &aws_sdk_kms::Client| kms.tag_resource().key_id(&key.id).tags(tag.clone()).send().await;
-        session.kms.call(TAG_RESOURCE, send).await?;
+        let tagged = session.kms.call(TAG_RESOURCE, send).await;
+        tagged.map_err(|failure| session.failed(TAG, &failure))?;
         session.done(TAG).await?;
     }
     Ok(Answer {
@@ -84,7 +87,9 @@ pub(super) async fn cancel_deletion(session: &mut Session<'_>, request: &CancelD
     }
     if request.enable && !session.record.is_done(ENABLE) {
         session.begin(ENABLE).await?;
-        session.kms.call(ENABLE_KEY, async |kms| kms.enable_key().key_id(&key.id).send().await).await?;
+        let send = async |kms: &aws_sdk_kms::Client| kms.enable_key().key_id(&key.id).send().await;
+        let enabled = session.kms.call(ENABLE_KEY, send).await;
+        enabled.map_err(|failure| session.failed(ENABLE, &failure))?;
         session.done(ENABLE).await?;
     }
     let state = if request.enable { KeyState::Enabled } else { KeyState::Disabled };

@@ -235,7 +235,8 @@ async fn set(session: &mut Session<'_>, rotating: &Rotating, period: i32) -> Res
     let send = async |kms: &aws_sdk_kms::Client| {
         kms.enable_key_rotation().key_id(id).rotation_period_in_days(period).send().await
     };
-    rotating.kms.call(ENABLE_KEY_ROTATION, send).await?;
+    let enabled = rotating.kms.call(ENABLE_KEY_ROTATION, send).await;
+    enabled.map_err(|failure| session.failed(ENABLE, &failure))?;
     session.done(ENABLE).await?;
     loop {
         if status(&rotating.kms, id).await?.1 == Some(period) {
