@@ -1,4 +1,4 @@
-//! JSON Schema of every request, from the types; `docs/` keeps it.
+//! JSON Schema of every request, and of the answers to those that change something, from the types; `docs/` keeps it.
 
 use std::fs;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
+use crate::answer::Answer;
 use crate::request::{
     AuditKey, CancelDeletion, ChangeFields, EnableRotation, ListOperations, NewKey, OperationName, RetireKey,
     RotateKey, ScheduleDeletion, SetAlias, SetRotationPeriod,
@@ -80,4 +81,9 @@ fn keep(file: &str, schema: &Value) {
 #[test]
 fn requests_are_as_the_types_say() {
     keep("key-manager-requests.schema.json", &requests());
+}
+
+#[test]
+fn answers_are_as_the_types_say() {
+    keep("key-manager-answers.schema.json", &schemars::schema_for!(Answer).to_value());
 }
