@@ -123,12 +123,11 @@ fn settings_page() -> String {
         let _ = write!(page, "\n## {}\n\n", function.name);
         table(&mut page, function.settings);
     }
-    page.push_str("\n## key-manager\n\n");
-    table(&mut page, key_manager::settings::SETTINGS);
     page.push_str(
-        "\nBeside them those of the checks that it runs over one key, and `TRUSTED_ACCOUNTS`: accounts that a key policy may \
-         admit.\n",
+        "\n## key-manager and key-auditor\n\nBoth are one binary. Of the settings above they read those of the checks that an \
+         audit runs, `FINDINGS_TABLE`, `KMS_QUOTA_SHARE` and `KMS_QUOTA_CALLERS`.\n\n",
     );
+    table(&mut page, key_manager::settings::SETTINGS);
     page
 }
 
@@ -181,8 +180,8 @@ fn combinations_page() -> String {
 /// The default of each setting.
 fn settings_json() -> Value {
     let of_functions = functions().into_iter().flat_map(|function| function.settings.iter().copied());
-    let settings =
-        all_functions().into_iter().chain(of_functions).chain(key_manager::settings::SETTINGS.iter().copied());
+    let of_key_manager = key_manager::settings::SETTINGS.iter().copied();
+    let settings = all_functions().into_iter().chain(of_functions).chain(of_key_manager);
     settings.map(|setting| (setting.name().to_owned(), json!(setting.default()))).collect()
 }
 
