@@ -218,7 +218,7 @@ fn create_key(
     let CreateKey { policy, description, key_usage, key_spec, origin, tags, multi_region } = request;
     let spec = key_spec.unwrap_or_else(|| "SYMMETRIC_DEFAULT".to_owned());
     let origin = origin.unwrap_or_else(|| "AWS_KMS".to_owned());
-    combinations::check(&spec, key_usage.as_deref(), &origin)?;
+    combinations::check(&spec, key_usage.as_deref(), &origin, multi_region)?;
     check_policy(fleet, policy.as_deref())?;
     let number = keys_mut(fleet, region).len();
     let id = if multi_region { format!("mrk-{number:032x}") } else { format!("00000000-0000-4000-8001-{number:012x}") };

@@ -57,9 +57,9 @@ texts! {
     /// Name of an alias, with its `alias/`: up to 256 letters, digits, `/`, `_` or `-`; `alias/aws/` is AWS's.
     AliasName: alias, 256, pattern = "^alias/(?!aws/)[A-Za-z0-9/_-]+$";
     /// Key of a tag: 1 to 128 characters that tags may have; what begins with `aws:` or `kms-compliance/` is others'.
-    TagKey: tag_key, 128, pattern = "^(?!kms-compliance/)(?![aA][wW][sS]:)[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+$";
+    TagKey: tag_key, 128, pattern = r##"^(?!kms-compliance/|[aA][wW][sS]:)[^\x00-\x1f!"#$%&'()*,;<>?\[\\\]^`{|}~\x7f]+$"##;
     /// Value of a tag: up to 256 characters that tags may have.
-    TagValue: tag_text, 256, pattern = "^[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*$";
+    TagValue: tag_text, 256, pattern = r##"^[^\x00-\x1f!"#$%&'()*,;<>?\[\\\]^`{|}~\x7f]*$"##;
     /// Name of a Region.
     RegionName: region, 32, pattern = "^[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}$";
     /// ARN of a role or a user, without wildcards.
