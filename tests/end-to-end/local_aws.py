@@ -95,6 +95,15 @@ def listeners(template):
     return _functions(template, lambda events: "SQS" in events)
 
 
+def on_demand(template):
+    """The functions that nothing starts but a request: logical IDs, and their binaries' names."""
+    return {
+        logical_id: resource["Metadata"]["BuildProperties"]["Binary"]
+        for logical_id, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function" and not resource["Properties"].get("Events")
+    }
+
+
 def _functions(template, chosen):
     return {
         resource["Metadata"]["BuildProperties"]["Binary"]: logical_id
@@ -127,6 +136,11 @@ def built_template(directory, binaries):
         for each in {logical_id, for_events.get(function, logical_id)}:
             template["Resources"][each]["Properties"]["CodeUri"] = str(code)
     template["Resources"]["DailyCheck"]["Properties"]["DefinitionUri"] = str(ROOT / "statemachine/daily-check.asl.json")
+    for logical_id, function in on_demand(template).items():
+        code = directory / function
+        code.mkdir(exist_ok=True)
+        shutil.copy(binaries[function], code / "bootstrap")
+        template["Resources"][logical_id]["Properties"]["CodeUri"] = str(code)
     path = directory / "template.yaml"
     path.write_text(yaml_dump(template), encoding="utf-8")
     return path

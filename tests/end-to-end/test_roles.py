@@ -268,6 +268,149 @@ def test_the_reporter_finds_what_waits_and_tells_it(monitor):
         assert not may(action, resource), action
 
 
+# ---- Functions on demand ---------------------------------------------------------------------------------------------
+
+MANAGED = {"aws:ResourceTag/kms-compliance/managed": "true"}
+NEW = {
+    "aws:RequestTag/kms-compliance/managed": "true",
+    "aws:RequestTag/kms-compliance/client-token": "t",
+    "aws:TagKeys": ["kms-compliance/managed", "kms-compliance/client-token"],
+}
+RETIRES = {"aws:RequestTag/kms-compliance/retired-at": "2026-11-25", "aws:TagKeys": ["kms-compliance/retired-at"]}
+AN_ALIAS = f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/payments"
+CHANGES = (
+    "DisableKey",
+    "EnableKey",
+    "EnableKeyRotation",
+    "ReplicateKey",
+    "RotateKeyOnDemand",
+    "CreateAlias",
+    "UpdateAlias",
+)
+MANAGER = "KeyManagerFunctionRole"
+
+
+@pytest.fixture(scope="module")
+def deleting(source, resources):
+    return Rendered(
+        source, resources, AllowScheduleDeletion="true", AdminPrincipalArns=SSO.replace("0123456789abcdef", "*")
+    )
+
+
+def test_the_manager_creates_and_changes_managed_keys(monitor):
+    assert decision(monitor, MANAGER, "kms:CreateKey", "*", more=NEW)
+    for key in (A_KEY, REPLICA):
+        assert decision(monitor, MANAGER, "kms:TagResource", key, more=NEW)
+    assert decision(monitor, MANAGER, "kms:TagResource", A_KEY, more=MANAGED | RETIRES)
+    for action in CHANGES:
+        assert decision(monitor, MANAGER, f"kms:{action}", A_KEY, more=MANAGED), action
+    for action in ("CreateAlias", "UpdateAlias"):
+        assert decision(monitor, MANAGER, f"kms:{action}", AN_ALIAS)
+    assert decision(monitor, MANAGER, "kms:CancelKeyDeletion", A_KEY)
+    # The primary of a replica, which is elsewhere.
+    assert decision(monitor, MANAGER, "kms:EnableKeyRotation", REPLICA, more=MANAGED)
+    record, own = monitor.arn("OperationsTable"), {"dynamodb:LeadingKeys": [f"{ACCOUNT}#{REGION}"]}
+    for action in ("GetItem", "PutItem", "Query"):
+        assert decision(monitor, MANAGER, f"dynamodb:{action}", record, more=own), action
+
+
+def test_the_manager_cannot_touch_a_key_that_is_not_managed(monitor):
+    for tag in ({}, {"aws:ResourceTag/kms-compliance/managed": "false"}, {"aws:ResourceTag/managed": "true"}):
+        for action in (*CHANGES, "TagResource", "UntagResource", "DisableKeyRotation", "ScheduleKeyDeletion"):
+            assert not decision(monitor, MANAGER, f"kms:{action}", A_KEY, more=tag), (action, tag)
+            assert not decision(monitor, MANAGER, f"kms:{action}", REPLICA, more=tag), (action, tag)
+    assert not decision(monitor, MANAGER, "kms:TagResource", A_KEY, more=RETIRES)
+    # Of a managed key it changes that one tag.
+    more = RETIRES | {"aws:TagKeys": ["kms-compliance/retired-at", "owner"]}
+    assert not decision(monitor, MANAGER, "kms:TagResource", A_KEY, more=MANAGED | more)
+
+
+def test_the_manager_does_nothing_else(monitor):
+    for name in ("aws:RequestTag/kms-compliance/managed", "aws:RequestTag/kms-compliance/client-token"):
+        assert not decision(monitor, MANAGER, "kms:CreateKey", "*", more={k: v for k, v in NEW.items() if k != name})
+    bypass = {"kms:BypassPolicyLockoutSafetyCheck": "true"}
+    assert not decision(monitor, MANAGER, "kms:CreateKey", "*", more=NEW | bypass)
+    elsewhere = A_KEY.replace(ACCOUNT, "999999999999")
+    refused = [
+        *(
+            (f"kms:{action}", A_KEY, MANAGED)
+            for action in ("PutKeyPolicy", "CreateGrant", "Decrypt", "GenerateDataKey")
+        ),
+        *(
+            (f"kms:{action}", A_KEY, MANAGED)
+            for action in ("DeleteAlias", "UntagResource", "DisableKeyRotation", "Sign")
+        ),
+        *((f"kms:{action}", A_KEY, MANAGED) for action in ("ScheduleKeyDeletion", "ImportKeyMaterial", "GetKeyPolicy")),
+        *((f"kms:{action}", elsewhere, MANAGED) for action in (*CHANGES, "CancelKeyDeletion")),
+        ("dynamodb:PutItem", monitor.arn("OperationsTable"), {"dynamodb:LeadingKeys": [f"{ACCOUNT}#eu-west-1"]}),
+        ("dynamodb:DeleteItem", monitor.arn("OperationsTable"), {"dynamodb:LeadingKeys": [f"{ACCOUNT}#{REGION}"]}),
+        ("dynamodb:PutItem", monitor.arn("FindingsTable"), {"dynamodb:LeadingKeys": [f"{ACCOUNT}#{REGION}"]}),
+        ("lambda:InvokeFunction", monitor.arn("KeyAuditFunction"), {}),
+        ("iam:PassRole", monitor.arn(MANAGER), {}),
+    ]
+    for action, resource, more in refused:
+        assert not decision(monitor, MANAGER, action, resource, more=more), (action, resource, more)
+
+
+def test_deletion_is_scheduled_of_managed_keys_where_the_stack_allows_it(monitor, deleting):
+    assert decision(deleting, MANAGER, "kms:ScheduleKeyDeletion", A_KEY, more=MANAGED)
+    assert not decision(deleting, MANAGER, "kms:ScheduleKeyDeletion", A_KEY)
+    assert not decision(monitor, MANAGER, "kms:ScheduleKeyDeletion", A_KEY, more=MANAGED)
+    assert "schedule_deletion" in deleting.resources["KeyManagerFunction"]["Environment"]["Variables"]["OPERATIONS"]
+    assert "schedule_deletion" not in monitor.resources["KeyManagerFunction"]["Environment"]["Variables"]["OPERATIONS"]
+
+
+@pytest.mark.parametrize("role", ["KeyAuditFunctionRole", "KeyAuditInvokerRole", "KeyManagerInvokerRole"])
+def test_nobody_beside_the_manager_changes_a_key(deleting, role):
+    for action in (*CHANGES, "CancelKeyDeletion", "ScheduleKeyDeletion", "TagResource", "PutKeyPolicy", "CreateGrant"):
+        assert not decision(deleting, role, f"kms:{action}", A_KEY, more=MANAGED | NEW), (role, action)
+    assert not decision(deleting, role, "kms:CreateKey", "*", more=NEW)
+    assert not decision(deleting, role, "dynamodb:PutItem", deleting.arn("OperationsTable"))
+
+
+def test_the_auditor_reads_keys_findings_and_the_record(monitor):
+    role = "KeyAuditFunctionRole"
+    calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))["key-auditor"]
+    for call in calls["kms"]:
+        assert decision(monitor, role, f"kms:{call}", A_KEY), call
+    for service in ("cloudtrail", "cloudwatch"):
+        for call in calls[service]:
+            assert decision(monitor, role, f"{service}:{call}", "*"), call
+    for table, partition in (
+        ("OperationsTable", f"{ACCOUNT}#{REGION}"),
+        ("FindingsTable", f"{ACCOUNT}#{REGION}#rotation-checker"),
+    ):
+        for call in calls["dynamodb"]:
+            assert decision(
+                monitor, role, f"dynamodb:{call}", monitor.arn(table), more={"dynamodb:LeadingKeys": [partition]}
+            )
+    elsewhere = {"dynamodb:LeadingKeys": [f"999999999999#{REGION}#rotation-checker"]}
+    assert not decision(monitor, role, "dynamodb:Query", monitor.arn("FindingsTable"), more=elsewhere)
+    for action in ("Decrypt", "Encrypt", "Sign", "GenerateDataKey"):
+        assert not decision(monitor, role, f"kms:{action}", A_KEY, more=MANAGED)
+
+
+@pytest.mark.parametrize(
+    ("caller", "context", "taken"),
+    [
+        (f"arn:aws:iam::{ACCOUNT}:user/ana", {"aws:multifactorauthpresent": "true"}, True),
+        (f"arn:aws:iam::{ACCOUNT}:user/ana", {}, False),
+        (SSO, {}, True),
+        (SSO.replace("Databases", "Payroll"), {}, False),
+        (SSO.replace(ACCOUNT, "999999999999"), {}, False),
+    ],
+)
+@pytest.mark.parametrize("name", ["KeyAudit", "KeyManager"])
+def test_who_may_invoke(deleting, name, caller, context, taken):
+    role, other = f"{name}InvokerRole", {"KeyAudit": "KeyManager", "KeyManager": "KeyAudit"}[name]
+    request = EvalContext(caller, "AssumedRole", caller.split(":")[4], "sts:AssumeRole", deleting.arn(role), REGION)
+    request.service_context = context
+    assert evaluate_trust_policy(deleting.resources[role]["AssumeRolePolicyDocument"], caller, request) is taken
+    assert decision(deleting, role, "lambda:InvokeFunction", deleting.arn(f"{name}Function"))
+    assert not decision(deleting, role, "lambda:InvokeFunction", deleting.arn(f"{other}Function"))
+    assert not decision(deleting, role, "lambda:InvokeFunction", deleting.arn("RotationChecker"))
+
+
 # ---- An application's roles ------------------------------------------------------------------------------------------
 
 
@@ -281,7 +424,7 @@ def backup(resource, region=REGION):
 
 OURS = {"aws:ResourceTag/Application": "shop", "aws:ResourceTag/Environment": "prod"}
 THEIRS = {"aws:ResourceTag/Application": "bank", "aws:ResourceTag/Environment": "prod"}
-NEW = {"aws:RequestTag/Application": "shop", "aws:RequestTag/Environment": "prod"}
+NEW_PLAN = {"aws:RequestTag/Application": "shop", "aws:RequestTag/Environment": "prod"}
 SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-0123"
 POINT = backup("recovery-point:0123")
 DATABASES = [
@@ -318,8 +461,8 @@ BACKUPS = [
     # A vault, a plan, what it is for.
     ("backup:CreateBackupVault", backup("backup-vault:shop-prod-daily"), {}),
     ("backup-storage:MountCapsule", "*", {}),
-    ("backup:CreateBackupPlan", backup("backup-plan:new"), NEW),
-    ("backup:TagResource", backup("backup-plan:new"), NEW),
+    ("backup:CreateBackupPlan", backup("backup-plan:new"), NEW_PLAN),
+    ("backup:TagResource", backup("backup-plan:new"), NEW_PLAN),
     ("backup:CreateBackupSelection", backup("backup-plan:0123"), OURS),
     PASS,
     # Back up now, copy elsewhere, restore.
@@ -340,7 +483,7 @@ NO_BACKUPS = [
     ("backup:StartRestoreJob", POINT, THEIRS),
     ("backup:StartBackupJob", backup("backup-vault:bank-prod-daily"), {}),
     ("backup:CopyIntoBackupVault", backup("backup-vault:shop-prod-daily").replace(ACCOUNT, "999999999999"), {}),
-    ("backup:TagResource", backup("backup-plan:0123"), NEW | THEIRS),
+    ("backup:TagResource", backup("backup-plan:0123"), NEW_PLAN | THEIRS),
     ("iam:PassRole", SERVICE_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
     ("iam:PassRole", MONITORING_ROLE, {"iam:PassedToService": "backup.amazonaws.com"}),
 ]

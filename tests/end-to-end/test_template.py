@@ -6,7 +6,7 @@ import re
 import pytest
 import tomlkit
 
-from local_aws import PLANNER, REPORTER, ROOT, daily, functions, listeners, read_template
+from local_aws import PLANNER, REPORTER, ROOT, daily, functions, listeners, on_demand, read_template
 from template import (
     ACCOUNT,
     ALARMS_ONLY,
@@ -25,7 +25,9 @@ FUNCTIONS = functions(read_template())
 DAILY = daily(read_template())
 # The same programs, for events of keys.
 LISTENERS = listeners(read_template())
-EVERY_FUNCTION = [*DAILY.values(), *LISTENERS.values()]
+# One program, for requests of people.
+ON_DEMAND = on_demand(read_template())
+EVERY_FUNCTION = [*DAILY.values(), *LISTENERS.values(), *ON_DEMAND]
 every_function = pytest.mark.parametrize(("function", "logical_id"), FUNCTIONS.items())
 every_daily_function = pytest.mark.parametrize(("function", "logical_id"), DAILY.items())
 every_listener = pytest.mark.parametrize(("function", "logical_id"), LISTENERS.items())
@@ -270,7 +272,7 @@ def test_a_role_decrypts_with_keys_that_are_not_named_on_request_alone(resources
 def test_traces_are_permitted_on_request_alone(resources, source):
     (name,) = of_type(resources, "AWS::IAM::Policy")
     assert resources[name]["Condition"] == "Traces"
-    traced = [*FUNCTIONS.values(), "TargetPlanner", "Reporter", "DailyCheck"]
+    traced = [*FUNCTIONS.values(), *ON_DEMAND, "TargetPlanner", "Reporter", "DailyCheck"]
     assert properties(resources, name)["Roles"] == [{"Ref": f"{logical_id}Role"} for logical_id in traced]
     assert properties(resources, "DailyCheck")["TracingConfiguration"] == {
         "Enabled": {"Fn::If": ["Traces", True, False]}
@@ -304,15 +306,123 @@ def test_no_function_and_no_schedule_may_change_a_key(resources):
     use = {f"kms:{call}" for call in CRYPTING | SIGNING}
     on_the_topics_key = {"kms:GenerateDataKey*", "kms:Decrypt"}
     monitor = {f"{each}Role" for each in [*DAILY.values(), "Schedule", "DailyCheck"]}
-    assert set(of_type(resources, "AWS::IAM::Role")) == monitor
+    on_demand = {f"{each}Role" for each in ON_DEMAND} | {"KeyAuditInvokerRole", "KeyManagerInvokerRole"}
+    assert set(of_type(resources, "AWS::IAM::Role")) == monitor | on_demand
     assert "AWS::IAM::ManagedPolicy" not in {each["Type"] for each in resources.values()}
-    for role in monitor:
+    for role in (monitor | on_demand) - {"KeyManagerFunctionRole"}:
         for statement in statements(resources, role):
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             kms = {action for action in actions if action.startswith(("kms:", "*"))}
             is_of_topics = statement["Resource"] in (ALERT_KEY, named("RouteKeyArns"))
             allowed = on_the_topics_key if is_of_topics else harmless
             assert kms <= (allowed | use if role == "HealthProberRole" else allowed)
+
+
+# ---- Functions on demand ---------------------------------------------------------------------------------------------
+
+CALLS = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))
+OPERATIONS = {
+    "KeyAuditFunction": {"audit_key", "list_operations"},
+    "KeyManagerFunction": {
+        "create_key",
+        "rotate_key",
+        "enable_rotation",
+        "set_rotation_period",
+        "create_multi_region_key",
+        "cancel_deletion",
+        "retire_key",
+        "set_alias",
+    },
+}
+PREFIXES = {"cloudtrail": "cloudtrail", "cloudwatch": "cloudwatch", "dynamodb": "dynamodb", "kms": "kms", "tag": "tag"}
+MANAGED = {"aws:ResourceTag/kms-compliance/managed": "true"}
+NEW_AND_MANAGED = {
+    "StringEquals": {"aws:RequestTag/kms-compliance/managed": "true"},
+    "Null": {"aws:RequestTag/kms-compliance/client-token": "false"},
+}
+
+
+def allowed_by(resources, role, condition=None):
+    """Action by action, each Allow of a role that does not depend on a condition of the template, or on this one."""
+    found = {}
+    for statement in statements(resources, role):
+        if statement["Effect"] == "Allow" and statement.get("If") == condition:
+            actions = statement["Action"]
+            for action in actions if isinstance(actions, list) else [actions]:
+                found.setdefault(action, []).append((statement["Resource"], statement.get("Condition")))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("logical_id", "calls"), [("KeyAuditFunction", "key-auditor"), ("KeyManagerFunction", "key-manager")]
+)
+def test_a_function_on_demand_may_make_exactly_its_calls(resources, logical_id, calls):
+    expected = {f"{PREFIXES[service]}:{call}" for service, names in CALLS[calls].items() for call in names}
+    beside = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
+    if logical_id == "KeyManagerFunction":
+        # For the first multi-Region key KMS makes a role of its own.
+        beside.add("iam:CreateServiceLinkedRole")
+        expected.remove("kms:ScheduleKeyDeletion")
+        scheduling = allowed_by(resources, f"{logical_id}Role", "SchedulesDeletion")
+        assert scheduling == {"kms:ScheduleKeyDeletion": [(KEYS_HERE, {"StringEquals": MANAGED})]}
+    assert allowed_by(resources, f"{logical_id}Role").keys() == expected | beside
+
+
+def test_the_manager_changes_managed_keys_alone(resources, source):
+    allowed = allowed_by(resources, "KeyManagerFunctionRole")
+    aliases = {"Fn::Sub": "arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:alias/*"}
+    on_managed = ([KEYS_HERE, REPLICAS_ANYWHERE], {"StringEquals": MANAGED})
+    for action in ("DisableKey", "EnableKey", "EnableKeyRotation", "ReplicateKey", "RotateKeyOnDemand"):
+        assert allowed[f"kms:{action}"] == [on_managed]
+    for action in ("CreateAlias", "UpdateAlias"):
+        assert allowed[f"kms:{action}"] == [on_managed, (aliases, None)]
+    assert allowed["kms:CreateKey"] == [("*", NEW_AND_MANAGED)]
+    anywhere = {"Fn::Sub": "arn:${AWS::Partition}:kms:*:${AWS::AccountId}:key/*"}
+    retired = {"StringEquals": MANAGED, "ForAllValues:StringEquals": {"aws:TagKeys": "kms-compliance/retired-at"}}
+    assert allowed["kms:TagResource"] == [(anywhere, NEW_AND_MANAGED), (KEYS_HERE, retired)]
+    # It takes danger away from every key.
+    assert allowed["kms:CancelKeyDeletion"] == [(KEYS_HERE, None)]
+    (never,) = [each for each in statements(resources, "KeyManagerFunctionRole") if each["Effect"] == "Deny"]
+    assert never["Condition"] == {"Bool": {"kms:BypassPolicyLockoutSafetyCheck": "true"}}
+    assert set(never["Action"]) == {"kms:CreateKey", "kms:PutKeyPolicy"}
+    assert source["Parameters"]["AllowScheduleDeletion"]["Default"] == "false"
+    assert source["Conditions"]["SchedulesDeletion"] == {"Fn::Equals": [{"Ref": "AllowScheduleDeletion"}, "true"]}
+    policies = properties(resources, "KeyManagerFunctionRole")["Policies"]
+    assert len(json.dumps(policies, separators=(",", ":"))) < 8_000  # all inline policies of a role: 10,240
+
+
+@pytest.mark.parametrize("logical_id", ON_DEMAND)
+def test_a_function_on_demand_answers_its_operations_once(resources, source, logical_id):
+    said = properties(resources, logical_id)["Environment"]["Variables"]["OPERATIONS"]
+    if logical_id == "KeyManagerFunction":
+        condition, with_deletion, said = said["Fn::If"]
+        assert condition == "SchedulesDeletion"
+        assert set(with_deletion.split(",")) == OPERATIONS[logical_id] | {"schedule_deletion"}
+    assert set(said.split(",")) == OPERATIONS[logical_id]
+    assert properties(resources, f"{logical_id}EventInvokeConfig")["MaximumRetryAttempts"] == 0
+    assert not [each for each in resources if each.startswith(f"{logical_id}Daily")]
+    declared = source["Resources"][logical_id]
+    assert declared["Metadata"] == {"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": "key-manager"}}
+    assert declared["Properties"]["CodeUri"] == "functions/key-manager"
+    made = properties(resources, logical_id)
+    assert made["Role"] == arn_of(f"{logical_id}Role") and made["LoggingConfig"]["LogGroup"] == {
+        "Ref": f"{logical_id}Logs"
+    }
+    logs = resources[f"{logical_id}Logs"]
+    assert (logs["DeletionPolicy"], logs["UpdateReplacePolicy"]) == OUTLIVES
+
+
+@pytest.mark.parametrize("name", ["KeyAudit", "KeyManager"])
+def test_who_invokes_has_a_role_with_mfa_for_one_function(resources, name):
+    assert statements(resources, f"{name}InvokerRole") == [
+        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": arn_of(f"{name}Function")}
+    ]
+    mfa, named = properties(resources, f"{name}InvokerRole")["AssumeRolePolicyDocument"]["Statement"]
+    assert (mfa["Principal"], mfa["Condition"]) == (OWNER, {"Bool": {"aws:MultiFactorAuthPresent": "true"}})
+    condition, named, otherwise = named["Fn::If"]
+    assert (condition, otherwise) == ("HasAdminPrincipals", {"Ref": "AWS::NoValue"})
+    principals = {"Fn::Split": [",", {"Ref": "AdminPrincipalArns"}]}
+    assert (named["Principal"], named["Condition"]) == (OWNER, {"ArnLike": {"aws:PrincipalArn": principals}})
 
 
 # ---- Alerts ----------------------------------------------------------------------------------------------------------
@@ -389,10 +499,16 @@ def test_mail_is_subscribed_if_an_address_is_given(resources, source):
 # ---- Findings ledger -------------------------------------------------------------------------------------------------
 
 
-def test_the_ledger_outlives_the_stack_mistakes_and_every_key(resources, source):
-    (name,) = of_type(resources, "AWS::DynamoDB::Table")
+TABLES = ("FindingsTable", "OperationsTable")
+
+
+def test_no_other_table_is_made(resources):
+    assert tuple(of_type(resources, "AWS::DynamoDB::Table")) == TABLES
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_ledger_outlives_the_stack_mistakes_and_every_key(resources, source, name):
     table = resources[name]
-    assert name == "FindingsTable"
     assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == OUTLIVES
     made = table["Properties"]
     assert made["DeletionProtectionEnabled"] == {"Fn::If": ["ProtectsLedger", True, False]}
@@ -402,8 +518,9 @@ def test_the_ledger_outlives_the_stack_mistakes_and_every_key(resources, source)
     assert made["SSESpecification"] == {"SSEEnabled": True}
 
 
-def test_the_ledgers_items_are_found_by_function_and_end_by_their_own_date(resources):
-    made = properties(resources, "FindingsTable")
+@pytest.mark.parametrize("name", TABLES)
+def test_the_ledgers_items_are_found_by_function_and_end_by_their_own_date(resources, name):
+    made = properties(resources, name)
     assert made["KeySchema"] == [
         {"AttributeName": "pk", "KeyType": "HASH"},
         {"AttributeName": "sk", "KeyType": "RANGE"},
@@ -565,6 +682,9 @@ def test_concurrency_is_not_reserved_unless_asked_for(resources, source, logical
 
 
 SETTINGS = json.loads((ROOT / "tests/settings.json").read_text(encoding="utf-8"))
+# Settings that the functions on demand do without, and those that they alone have.
+OF_RUNS = {"EXCLUDED_KEYS", "MONITORED_KEYS"}
+OF_REQUESTS = {"CREATE_SETTLE_MINUTES", "MIN_RETIRED_DAYS", "OPERATIONS_RETENTION_DAYS"}
 
 
 # What the template makes, and what no check has a use for.
@@ -587,9 +707,16 @@ LONG = {"MONITORED_KEYS", "EXCLUDED_KEYS", "PROBE_KEYS"}
 
 @pytest.mark.parametrize("logical_id", EVERY_FUNCTION)
 def test_every_setting_is_a_parameter_with_its_default(resources, source, logical_id):
-    variables = properties(resources, logical_id)["Environment"]["Variables"]
+    variables = dict(properties(resources, logical_id)["Environment"]["Variables"])
     own = {"TargetPlanner": OF_THE_PLANNER, "Reporter": OF_THE_REPORTER}.get(logical_id, set())
-    everybodys = SETTINGS.keys() - OF_THE_PLANNER - OF_THE_REPORTER - NOT_OFFERED
+    of_others = OF_REQUESTS
+    if logical_id in ON_DEMAND:
+        assert variables.pop("OPERATIONS_TABLE") == {"Ref": "OperationsTable"}
+        assert variables.pop("OPERATIONS")
+        assert (variables.pop("MONITORED_KEYS"), variables.pop("EXCLUDED_KEYS")) == ("", "")
+        of_others = OF_RUNS
+    record = {"OPERATIONS_TABLE", "OPERATIONS"}
+    everybodys = SETTINGS.keys() - OF_THE_PLANNER - OF_THE_REPORTER - NOT_OFFERED - record - of_others
     assert variables.keys() == everybodys | own
     for name, value in variables.items():
         if name in MADE:
@@ -633,18 +760,21 @@ def test_the_longest_settings_fit_into_the_environment(resources, source, logica
         "MEMBER_ROLE_NAME": longest(source["Parameters"]["MemberRoleName"]),
         "PLAN_BUCKET": 63,
         "KMS_QUOTA_SHARE": longest(share),
+        "OPERATIONS_TABLE": len(f"{LONGEST_STACK_NAME}-OperationsTable-1234567890123"),
+        "OPERATIONS": 160,
     }
     total = 0
     for name, value in properties(resources, logical_id)["Environment"]["Variables"].items():
         size = made[name] if name in made else longest(source["Parameters"][value["Ref"]]) if value else 0
         total += len(name) + size
-    assert 3000 < total <= MAX_ENVIRONMENT
+    assert 2500 < total <= MAX_ENVIRONMENT
 
 
 # ---- Parameters ------------------------------------------------------------------------------------------------------
 
 KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 KEY_ARN = f"arn:aws:kms:us-east-1:123456789012:key/{KEY_ID}"
+ROLE = "arn:aws:iam::123456789012:role"
 
 
 @pytest.mark.parametrize(
@@ -682,6 +812,11 @@ KEY_ARN = f"arn:aws:kms:us-east-1:123456789012:key/{KEY_ID}"
                 "at(2026-11-23T06:00:00)",
             ],
             ["daily", "", "rate()", "rate(0 days)", "rate(1 fortnight)", "cron(0 6 * * *)", "cron()", "at(tomorrow)"],
+        ),
+        (
+            "AdminPrincipalArns",
+            ["", f"{ROLE}/*", f"{ROLE}/a,{ROLE}/b"],
+            ["*", ROLE, f"{ROLE}/a, {ROLE}/b", "arn:aws:iam::123456789012:user/a", "arn:aws:iam::*:role/a"],
         ),
         ("ScheduleTimezone", ["UTC", "Europe/Berlin", "Etc/GMT+5"], ["", "Europe Berlin"]),
         (
@@ -766,6 +901,9 @@ def test_text_parameters_take_what_they_should(source, parameter, taken, refused
         ("MaxConcurrency", 1, 1000),
         ("UnusedAfterDays", 1, 3650),
         ("MaxDecryptRatio", 1, 1_000_000),
+        ("MinRetiredDays", 7, 365),
+        ("OperationsRetentionDays", 1, 3650),
+        ("CreateSettleMinutes", 5, 1440),
     ],
 )
 def test_numbers_have_their_limits(source, parameter, least, most):

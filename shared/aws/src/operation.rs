@@ -61,7 +61,8 @@ impl Operation {
         self.quota
     }
 
-    /// How many functions make calls that count against the operation's quota. 1 where it has none.
+    /// How many scheduled functions make calls that count against the operation's quota. 1 where it has none, or where none
+    /// does.
     pub fn quota_callers(self) -> usize {
         let is_cryptography = self.quota.is_some_and(|quota| Cryptography::ALL.iter().any(|it| it.quota() == quota));
         let shares_quota = |row: &&Self| match row.quota {
@@ -70,7 +71,7 @@ impl Operation {
             quota => row.service == self.service && quota.is_some() && quota == self.quota,
         };
         let callers: BTreeSet<&str> = ALL.iter().filter(shares_quota).flat_map(|row| row.callers).copied().collect();
-        callers.len().max(1)
+        callers.iter().filter(|caller| !ON_DEMAND.contains(caller)).count().max(1)
     }
 
     /// The operation with a key of that kind, whose use has a quota of its own.
@@ -163,66 +164,98 @@ const ROTATION: &str = "rotation-checker";
 const USAGE: &str = "usage-anomaly-scorer";
 /// The program that scans from a terminal. It runs the checks of all functions, beside the calls of its own.
 const TERMINAL: &str = "kms-compliance";
+/// It runs the checks over one key, and reads besides what `key-manager` has recorded.
+const AUDITOR: &str = "key-auditor";
+const MANAGER: &str = "key-manager";
 /// Every check.
-const EVERY_FUNCTION: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, USAGE];
+const EVERY_CHECK: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, USAGE];
+/// Every check, and the two functions that people call about one key.
+const EVERY_FUNCTION: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, USAGE, AUDITOR, MANAGER];
 /// Every check, and the scan.
 const EVERYBODY: &[&str] = &[ACCESS, AGE, HEALTH, ROTATION, TERMINAL, USAGE];
 /// Who tells: every check, and the reporter.
 const WHO_TELLS: &[&str] = &[ACCESS, AGE, HEALTH, REPORTER, ROTATION, USAGE];
 
-operations! {
-    // constant                     service      operation                   quota            repeat  functions
-    DECRYPT:                        "kms"        "Decrypt",                  Of(Symmetric),   Always, &[HEALTH];
-    DESCRIBE_CUSTOM_KEY_STORES:     "kms"        "DescribeCustomKeyStores",  Own(5.0),        Always, &[HEALTH];
-    DESCRIBE_KEY:                   "kms"        "DescribeKey",              Own(2_000.0),    Always, EVERY_FUNCTION;
-    ENCRYPT:                        "kms"        "Encrypt",                  Of(Symmetric),   Always, &[HEALTH];
-    GENERATE_MAC:                   "kms"        "GenerateMac",              Of(Symmetric),   Always, &[HEALTH];
-    GET_KEY_LAST_USAGE:             "kms"        "GetKeyLastUsage",          Own(5.0),        Always, &[USAGE];
-    GET_KEY_POLICY:                 "kms"        "GetKeyPolicy",             Own(1_000.0),    Always, &[ACCESS, HEALTH];
-    GET_KEY_ROTATION_STATUS:        "kms"        "GetKeyRotationStatus",     Own(1_000.0),    Always, &[ROTATION];
-    LIST_ALIASES:                   "kms"        "ListAliases",              Own(500.0),      Always, EVERY_FUNCTION;
-    LIST_GRANTS:                    "kms"        "ListGrants",               Own(100.0),      Always, &[ACCESS];
-    LIST_KEY_ROTATIONS:             "kms"        "ListKeyRotations",         Own(100.0),      Always, &[AGE];
-    LIST_KEYS:                      "kms"        "ListKeys",                 Own(500.0),      Always, EVERY_FUNCTION;
-    LIST_RESOURCE_TAGS:             "kms"        "ListResourceTags",         Own(2_000.0),    Always, EVERY_FUNCTION;
-    SIGN:                           "kms"        "Sign",                     Of(Symmetric),   Always, &[HEALTH];
-    VERIFY:                         "kms"        "Verify",                   Of(Symmetric),   Always, &[HEALTH];
-    VERIFY_MAC:                     "kms"        "VerifyMac",                Of(Symmetric),   Always, &[HEALTH];
+/// Who writes single items: those, and key-manager into a table of its own.
+const WHO_WRITES: &[&str] = &[ACCESS, AGE, HEALTH, MANAGER, REPORTER, ROTATION, USAGE];
+/// Who reads the ledger or key-manager's record.
+const WHO_READS_THE_LEDGER: &[&str] = &[ACCESS, AGE, HEALTH, REPORTER, ROTATION, USAGE, AUDITOR, MANAGER];
 
-    GET_METRIC_DATA:                "cloudwatch" "GetMetricData",            Own(50.0),       Always, &[USAGE];
-    LIST_METRICS:                   "cloudwatch" "ListMetrics",              Own(25.0),       Always, &[USAGE];
+/// Functions that nothing schedules. They call for one key at a time, when somebody asks: no part of a quota is kept for
+/// them, and they keep to that of one function.
+pub const ON_DEMAND: &[&str] = &[AUDITOR, MANAGER];
+
+operations! {
+    // constant                     service      operation                   quota            repeat     functions
+    CANCEL_KEY_DELETION:            "kms"        "CancelKeyDeletion",        Own(5.0),        Always,    &[MANAGER];
+    CREATE_ALIAS:                   "kms"        "CreateAlias",              Own(5.0),        IfRefused, &[MANAGER];
+    CREATE_KEY:                     "kms"        "CreateKey",                Own(5.0),        IfRefused, &[MANAGER];
+    DECRYPT:                        "kms"        "Decrypt",                  Of(Symmetric),   Always,    &[HEALTH];
+    DESCRIBE_CUSTOM_KEY_STORES:     "kms"        "DescribeCustomKeyStores",  Own(5.0),        Always,    &[HEALTH, AUDITOR];
+    DESCRIBE_KEY:                   "kms"        "DescribeKey",              Own(2_000.0),    Always,    EVERY_FUNCTION;
+    DISABLE_KEY:                    "kms"        "DisableKey",               Own(5.0),        Always,    &[MANAGER];
+    ENABLE_KEY:                     "kms"        "EnableKey",                Own(5.0),        Always,    &[MANAGER];
+    ENABLE_KEY_ROTATION:            "kms"        "EnableKeyRotation",        Own(15.0),       Always,    &[MANAGER];
+    ENCRYPT:                        "kms"        "Encrypt",                  Of(Symmetric),   Always,    &[HEALTH];
+    GENERATE_MAC:                   "kms"        "GenerateMac",              Of(Symmetric),   Always,    &[HEALTH];
+    GET_KEY_LAST_USAGE:             "kms"        "GetKeyLastUsage",          Own(5.0),        Always,    &[USAGE, AUDITOR, MANAGER];
+    GET_KEY_POLICY:                 "kms"        "GetKeyPolicy",             Own(1_000.0),    Always,    &[ACCESS, HEALTH, AUDITOR];
+    GET_KEY_ROTATION_STATUS:        "kms"        "GetKeyRotationStatus",     Own(1_000.0),    Always,    &[ROTATION, AUDITOR, MANAGER];
+    LIST_ALIASES:                   "kms"        "ListAliases",              Own(500.0),      Always,    EVERY_FUNCTION;
+    LIST_GRANTS:                    "kms"        "ListGrants",               Own(100.0),      Always,    &[ACCESS, AUDITOR, MANAGER];
+    LIST_KEY_ROTATIONS:             "kms"        "ListKeyRotations",         Own(100.0),      Always,    &[AGE, AUDITOR, MANAGER];
+    LIST_KEYS:                      "kms"        "ListKeys",                 Own(500.0),      Always,    EVERY_FUNCTION;
+    LIST_RESOURCE_TAGS:             "kms"        "ListResourceTags",         Own(2_000.0),    Always,    EVERY_FUNCTION;
+    REPLICATE_KEY:                  "kms"        "ReplicateKey",             Own(5.0),        IfRefused, &[MANAGER];
+    // It counts against a limit of the key's whole life.
+    ROTATE_KEY_ON_DEMAND:           "kms"        "RotateKeyOnDemand",        Own(5.0),        IfRefused, &[MANAGER];
+    SCHEDULE_KEY_DELETION:          "kms"        "ScheduleKeyDeletion",      Own(15.0),       IfRefused, &[MANAGER];
+    SIGN:                           "kms"        "Sign",                     Of(Symmetric),   Always,    &[HEALTH];
+    TAG_RESOURCE:                   "kms"        "TagResource",              Own(10.0),       Always,    &[MANAGER];
+    UPDATE_ALIAS:                   "kms"        "UpdateAlias",              Own(5.0),        Always,    &[MANAGER];
+    VERIFY:                         "kms"        "Verify",                   Of(Symmetric),   Always,    &[HEALTH];
+    VERIFY_MAC:                     "kms"        "VerifyMac",                Of(Symmetric),   Always,    &[HEALTH];
+
+    LOOKUP_EVENTS:                  "cloudtrail" "LookupEvents",             Own(2.0),        Always,    &[AUDITOR, MANAGER];
+
+    GET_METRIC_DATA:                "cloudwatch" "GetMetricData",            Own(50.0),       Always,    &[USAGE, AUDITOR];
+    LIST_METRICS:                   "cloudwatch" "ListMetrics",              Own(25.0),       Always,    &[USAGE, AUDITOR];
 
     // As the account that the keys are in, and to hear whose credentials those are. STS keeps no tight quota, and a run asks
     // twice at most.
-    ASSUME_ROLE:                    "sts"        "AssumeRole",               Unpaced,         Always, EVERY_FUNCTION;
-    GET_CALLER_IDENTITY:            "sts"        "GetCallerIdentity",        Unpaced,         Always, EVERYBODY;
+    ASSUME_ROLE:                    "sts"        "AssumeRole",               Unpaced,         Always,    EVERY_CHECK;
+    GET_CALLER_IDENTITY:            "sts"        "GetCallerIdentity",        Unpaced,         Always,    EVERYBODY;
 
     // The quotas are one organisation's, and other tools list it too: two a second are enough for a plan.
-    LIST_ACCOUNTS:                  "organizations" "ListAccounts",          Own(2.0),        Always, &[PLANNER];
-    LIST_ACCOUNTS_FOR_PARENT:       "organizations" "ListAccountsForParent", Own(2.0),        Always, &[PLANNER];
+    LIST_ACCOUNTS:                  "organizations" "ListAccounts",          Own(2.0),        Always,    &[PLANNER];
+    LIST_ACCOUNTS_FOR_PARENT:       "organizations" "ListAccountsForParent", Own(2.0),        Always,    &[PLANNER];
     LIST_ORGANIZATIONAL_UNITS_FOR_PARENT:
                                     "organizations" "ListOrganizationalUnitsForParent",
-                                                                             Own(2.0),        Always, &[PLANNER];
-    LIST_REGIONS:                   "account"    "ListRegions",              Own(2.0),        Always, &[PLANNER, TERMINAL];
+                                                                             Own(2.0),        Always,    &[PLANNER];
+    LIST_REGIONS:                   "account"    "ListRegions",              Own(2.0),        Always,    &[PLANNER, TERMINAL];
     // The same plan again.
-    PUT_OBJECT:                     "s3"         "PutObject",                Unpaced,         Always, &[PLANNER];
+    PUT_OBJECT:                     "s3"         "PutObject",                Unpaced,         Always,    &[PLANNER];
 
-    BATCH_WRITE_ITEM:               "dynamodb"   "BatchWriteItem",           Unpaced,         Always, WHO_TELLS;
-    DELETE_ITEM:                    "dynamodb"   "DeleteItem",               Unpaced,         Always, WHO_TELLS;
-    PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always, WHO_TELLS;
-    QUERY:                          "dynamodb"   "Query",                    Unpaced,         Always, WHO_TELLS;
-    SCAN:                           "dynamodb"   "Scan",                     Unpaced,         Always, &[REPORTER];
+    BATCH_WRITE_ITEM:               "dynamodb"   "BatchWriteItem",           Unpaced,         Always,    WHO_TELLS;
+    DELETE_ITEM:                    "dynamodb"   "DeleteItem",               Unpaced,         Always,    WHO_TELLS;
+    GET_ITEM:                       "dynamodb"   "GetItem",                  Unpaced,         Always,    &[MANAGER];
+    PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always,    WHO_WRITES;
+    QUERY:                          "dynamodb"   "Query",                    Unpaced,         Always,    WHO_READS_THE_LEDGER;
+    SCAN:                           "dynamodb"   "Scan",                     Unpaced,         Always,    &[REPORTER];
 
-    GET_TOPIC_ATTRIBUTES:           "sns"        "GetTopicAttributes",       Unpaced,         Always, WHO_TELLS;
+    GET_TOPIC_ATTRIBUTES:           "sns"        "GetTopicAttributes",       Unpaced,         Always,    WHO_TELLS;
     // An alert may come twice; lost, it may not be.
-    PUBLISH:                        "sns"        "Publish",                  Unpaced,         Always, WHO_TELLS;
+    PUBLISH:                        "sns"        "Publish",                  Unpaced,         Always,    WHO_TELLS;
+
+    GET_RESOURCES:                  "tag"        "GetResources",             Unpaced,         Always,    &[MANAGER];
 }
 
 /// The calls of a scan from a terminal: what the functions ask about keys, no use of a key, and its own.
 pub fn of_scan() -> impl Iterator<Item = Operation> {
     let asks = |row: &&Operation| {
         let uses_a_key = row.quota.is_some_and(|quota| Cryptography::ALL.iter().any(|it| it.quota() == quota));
-        matches!(row.service, "kms" | "cloudwatch") && !uses_a_key
+        let is_of_a_check = row.callers.iter().any(|caller| EVERY_CHECK.contains(caller));
+        matches!(row.service, "kms" | "cloudwatch") && is_of_a_check && !uses_a_key
     };
     ALL.iter().filter(move |row| asks(row) || row.callers.contains(&TERMINAL)).copied()
 }

@@ -100,6 +100,7 @@ fn steady(per_second: f64) -> Quota {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operation::ON_DEMAND;
 
     #[test]
     fn the_pace_is_the_share_of_the_quota_however_small() {
@@ -117,7 +118,7 @@ mod tests {
         let share = QuotaShare { of_all: 0.5, callers: None };
         for row in ALL {
             let Some((name, _)) = row.quota() else { continue };
-            for function in row.callers() {
+            for function in row.callers().iter().filter(|it| !ON_DEMAND.contains(it)) {
                 by_quota.entry((row.service(), name)).or_default().insert(function, share.part(*row));
             }
         }

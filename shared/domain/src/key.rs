@@ -4,8 +4,11 @@
 //! `None`, so that a verdict can name what it could not understand.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
+
+use crate::text::printable;
 
 /// The tag that opts a key in to the health prober's round trip, with the value `true`.
 pub const PROBE_TAG: &str = "kms-compliance/probe";
@@ -294,6 +297,16 @@ impl Unexpected {
     /// The field held a value that is not recognised by this version, or that contradicts the rest of the answer.
     pub fn value(operation: &'static str, field: &'static str, value: impl Into<String>) -> Self {
         Self { operation, field, value: Some(value.into()) }
+    }
+}
+
+impl fmt::Display for Unexpected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operation, field, value } = self;
+        match value {
+            None => write!(f, "the answer of {operation} has no {field}"),
+            Some(value) => write!(f, "the answer of {operation} has the {field} `{}`", printable(value)),
+        }
     }
 }
 

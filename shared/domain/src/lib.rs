@@ -5,6 +5,7 @@
 //! ```
 
 pub mod control;
+pub mod creation;
 pub mod exemption;
 pub mod failure;
 pub mod finding;

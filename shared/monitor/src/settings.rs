@@ -335,7 +335,8 @@ static SNS_TOPIC_ARN: Text<String> = Text {
     meaning: "topic that alerts go to",
 };
 
-static FINDINGS_TABLE: Text<String> = Text {
+/// The table of the findings ledger.
+pub static FINDINGS_TABLE: Text<String> = Text {
     name: "FINDINGS_TABLE",
     default: "",
     is_required: false,
@@ -418,7 +419,8 @@ pub fn topic_arn(value: &str) -> Option<String> {
     }
 }
 
-fn table_name(value: &str) -> Option<String> {
+/// The name of a `DynamoDB` table, if it is one.
+pub fn table_name(value: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     ((3..=255).contains(&value.len()) && value.chars().all(allowed)).then(|| value.to_owned())
 }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use access_checker::AccessChecker;
 use aws::operation;
 use domain::control::Control;
+use domain::creation;
 use health_prober::HealthProber;
 use key_age_checker::KeyAgeChecker;
 use monitor::check::Check;
@@ -50,10 +51,11 @@ fn functions() -> [Function; 6] {
 }
 
 /// The pages, with their paths from the root of the project.
-pub fn pages() -> [(&'static str, String); 5] {
+pub fn pages() -> [(&'static str, String); 6] {
     [
         ("docs/controls.md", controls_page()),
         ("docs/controls.json", pretty(&controls_json())),
+        ("docs/key-combinations.md", combinations_page()),
         ("docs/settings.md", settings_page()),
         ("tests/calls.json", pretty(&calls_json())),
         ("tests/settings.json", pretty(&settings_json())),
@@ -129,13 +131,65 @@ fn settings_page() -> String {
     }
     page.push_str("\n## target-planner\n\nBeside `METRICS_NAMESPACE` it has these alone.\n\n");
     table(&mut page, TargetPlanner::SETTINGS);
+    page.push_str(
+        "\n## key-manager and key-auditor\n\nBoth are one binary. Of the settings above they read those of the checks that an \
+         audit runs, `FINDINGS_TABLE`, `KMS_QUOTA_SHARE` and `KMS_QUOTA_CALLERS`.\n\n",
+    );
+    table(&mut page, key_manager::settings::SETTINGS);
+    page
+}
+
+/// Which keys there can be, and what key-manager makes of them.
+fn combinations_page() -> String {
+    let mut page = format!(
+        "{WRITTEN}\n# Which keys there can be\n\nWhat key spec, key usage, origin, multi-Region and rotation allow each other. \
+         `key-manager` refuses any other request before it calls anything; the simulated KMS of the tests refuses the same.\n\n\
+         | key spec | [key usage]({specs}) | [exists]({specs}) | origin | multi-Region, of the origin | \
+         rotates by itself, of the origin |\n|---|---|---|---|---|---|\n",
+        specs = creation::SOURCE_OF_SPECS,
+    );
+    let listed = |texts: &[&str]| match texts {
+        [] => "never".to_owned(),
+        texts => texts.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", "),
+    };
+    for family in &creation::FAMILIES {
+        let place = match family.place {
+            creation::Place::Everywhere => "everywhere",
+            creation::Place::China => "in China Regions only",
+            creation::Place::NotChina => "not in China Regions",
+        };
+        let _ = writeln!(
+            page,
+            "| {} | {} | {place} | {} | {} | {} |",
+            listed(family.specs),
+            listed(family.usages),
+            listed(family.origins),
+            listed(family.multi_region),
+            listed(family.rotates),
+        );
+    }
+    let _ = write!(
+        page,
+        "\nSources, by column: key usage and where a key spec exists, [CreateKey]({specs}); the origin `EXTERNAL`, \
+         [GetParametersForImport]({imports}); the origins `AWS_CLOUDHSM` and `EXTERNAL_KEY_STORE`, \
+         [CreateKey, CustomKeyStoreId]({stores}); multi-Region, [CreateKey, MultiRegion]({multi_region}); rotation, \
+         [EnableKeyRotation]({rotation}).\n\n`key-manager` makes keys of the origin `AWS_KMS` alone, and for the purposes \
+         `database` and `backup` `SYMMETRIC_DEFAULT` keys alone: RDS and AWS Backup take no other. The key usage must be said, \
+         but for `SYMMETRIC_DEFAULT`.\n",
+        specs = creation::SOURCE_OF_SPECS,
+        imports = creation::SOURCE_OF_IMPORTS,
+        stores = creation::SOURCE_OF_KEY_STORES,
+        multi_region = creation::SOURCE_OF_MULTI_REGION,
+        rotation = creation::SOURCE_OF_ROTATION,
+    );
     page
 }
 
 /// The default of each setting.
 fn settings_json() -> Value {
     let of_functions = functions().into_iter().flat_map(|function| function.settings.iter().copied());
-    let settings = all_functions().into_iter().chain(of_functions).chain(TargetPlanner::SETTINGS.iter().copied());
+    let of_others = TargetPlanner::SETTINGS.iter().chain(key_manager::settings::SETTINGS).copied();
+    let settings = all_functions().into_iter().chain(of_functions).chain(of_others);
     settings.map(|setting| (setting.name().to_owned(), json!(setting.default()))).collect()
 }
 

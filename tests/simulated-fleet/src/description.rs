@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::accounts::AccountDescription;
+use crate::changes::{Delays, Pending};
+use crate::events::Event;
 use crate::faults::Fault;
 use crate::operation::Operation;
 use crate::regions::RegionDescription;
@@ -58,6 +60,13 @@ pub struct FleetDescription {
     pub organizational_units: BTreeMap<String, String>,
     /// Regions that the fleet's own account has enabled. Default: its own.
     pub enabled_regions: Option<Vec<String>>,
+    /// How long what is done to keys takes to show.
+    pub delays: Delays,
+    /// On-demand rotations that a key may have in its life. Default 25.
+    pub on_demand_rotation_limit: usize,
+    /// What is still to come of what was done to keys.
+    #[serde(skip)]
+    pub pending: Vec<Pending>,
 }
 
 impl Default for FleetDescription {
@@ -83,6 +92,9 @@ impl Default for FleetDescription {
             accounts: BTreeMap::new(),
             organizational_units: BTreeMap::new(),
             enabled_regions: None,
+            delays: Delays::default(),
+            on_demand_rotation_limit: 25,
+            pending: Vec::new(),
         }
     }
 }
@@ -92,6 +104,7 @@ impl Default for FleetDescription {
 /// States, specs, usages, origins and key managers are plain strings: a value that no build knows yet is a test case.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "a fleet file says each by itself")]
 pub struct KeyDescription {
     /// Default: [`generated_key_id`](crate::generated_key_id) of the key's index in the fleet.
     pub key_id: Option<String>,
@@ -143,6 +156,12 @@ pub struct KeyDescription {
     pub policy: Option<Value>,
     /// What `ListGrants` gives, in this order.
     pub grants: Vec<Grant>,
+    /// What `LookupEvents` gives beside what is done to the key while it is served.
+    pub events: Vec<Event>,
+    /// `tag:GetResources` does not give the key.
+    pub untagged_in_search: bool,
+    /// Calls about the key are denied, as while IAM does not know a new key's tags yet.
+    pub denied: bool,
     /// The key exists, but `ListKeys` does not give it.
     pub unlisted: bool,
     /// `ListKeys` gives the key; to every other call it does not exist.
@@ -184,6 +203,9 @@ impl Default for KeyDescription {
             usage_tracking_start: None,
             policy: None,
             grants: Vec::new(),
+            events: Vec::new(),
+            untagged_in_search: false,
+            denied: false,
             unlisted: false,
             gone: false,
             omit: BTreeMap::new(),

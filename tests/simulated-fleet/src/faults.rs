@@ -183,6 +183,10 @@ impl Fault {
             (FaultKind::Denied, Service::S3) => (403, "AccessDenied", denied("s3", operation, resource)),
             (FaultKind::Denied, Service::Sts) => (403, "AccessDenied", denied("sts", operation, resource)),
             (FaultKind::Denied, Service::Kms) => (400, "AccessDeniedException", denied("kms", operation, resource)),
+            (FaultKind::Denied, Service::CloudTrail) => {
+                (400, "AccessDeniedException", denied("cloudtrail", operation, resource))
+            }
+            (FaultKind::Denied, Service::Tagging) => (400, "AccessDeniedException", denied("tag", operation, resource)),
             (FaultKind::Throttled, Service::Account | Service::Organizations) => {
                 (429, "TooManyRequestsException", "Rate exceeded".to_owned())
             }
@@ -194,6 +198,8 @@ impl Fault {
                 (400, "ProvisionedThroughputExceededException", "Throughput exceeds the current capacity".to_owned())
             }
             (FaultKind::Throttled, Service::Kms) => (400, "ThrottlingException", THROTTLED.to_owned()),
+            (FaultKind::Throttled, Service::CloudTrail) => (400, "ThrottlingException", "Rate exceeded".to_owned()),
+            (FaultKind::Throttled, Service::Tagging) => (400, "ThrottledException", "Rate exceeded".to_owned()),
             (FaultKind::ServerError, _) => {
                 let code = match service {
                     Service::S3 | Service::Sns | Service::Sts => "InternalError",
@@ -201,6 +207,8 @@ impl Fault {
                     Service::Organizations => "ServiceException",
                     Service::CloudWatch => "InternalServiceError",
                     Service::DynamoDb => "InternalServerError",
+                    Service::CloudTrail => "InternalFailure",
+                    Service::Tagging => "InternalServiceException",
                     Service::Kms => "KMSInternalException",
                 };
                 (self.status.unwrap_or(500), code, "An internal error occurred.".to_owned())
@@ -218,7 +226,7 @@ impl Fault {
             (FaultKind::NotFound, Service::Account) => {
                 (404, "ResourceNotFoundException", "No account was found.".to_owned())
             }
-            (FaultKind::NotFound, Service::DynamoDb | Service::CloudWatch) => {
+            (FaultKind::NotFound, Service::DynamoDb | Service::CloudWatch | Service::CloudTrail | Service::Tagging) => {
                 (400, "ResourceNotFoundException", "Requested resource not found".to_owned())
             }
             (FaultKind::NotFound, Service::Kms) => {

@@ -19,12 +19,14 @@ use serde_json::{Value, json};
 
 use crate::accounts::{self, AssumedRole, Caller, Sessions};
 use crate::calls::Calls;
+use crate::changes;
 use crate::cloudwatch::{self, Reads};
 use crate::crash_point::{CrashPoint, When};
 use crate::crypto;
 use crate::description::{DescriptionError, FleetDescription};
 use crate::dynamodb;
 use crate::error::ApiError;
+use crate::events;
 use crate::faults::{Fault, FaultKind};
 use crate::kms;
 use crate::model::{Key, Model};
@@ -35,6 +37,7 @@ use crate::regions;
 use crate::server::Server;
 use crate::sns::{self, Published};
 use crate::table::{Attribute, Tables, Write};
+use crate::tagging;
 
 /// A fleet that is being served on the loopback interface, until it is dropped.
 #[derive(Debug)]
@@ -208,7 +211,7 @@ impl Fleet {
         lock(&self.state.tables).writes.clear();
     }
 
-    /// How many calls that change something (`PutItem`, `DeleteItem`, `BatchWriteItem`, `Publish`) have arrived since the
+    /// How many calls that change something (`PutItem`, `DeleteItem`, `BatchWriteItem`, `Publish`, what changes keys) have arrived since the
     /// fleet is served, or since the last [`stop_at`](Self::stop_at) or [`resume`](Self::resume). Each attempt counts.
     pub fn mutations(&self) -> u64 {
         self.state.crash_point.mutations()
@@ -250,14 +253,17 @@ struct FleetState {
     throttled: AtomicU64,
 }
 
+/// Calls that a fault was asked about, by operation and, for the faults of a key, key index.
+type Asked = HashMap<(Operation, Option<u32>), u64>;
+
 /// What is being served, and how far its faults have come.
 #[derive(Debug)]
 struct ServedFleet {
     model: Model,
     /// Calls so far that a fault was asked about, by operation and, for the faults of a key, key index.
-    asked: Mutex<HashMap<(Operation, Option<u32>), u64>>,
-    reads: Mutex<Reads>,
-    quotas: Quotas,
+    asked: Arc<Mutex<Asked>>,
+    reads: Arc<Mutex<Reads>>,
+    quotas: Arc<Quotas>,
     /// The other Regions that the description knows.
     elsewhere: BTreeMap<String, Arc<ServedFleet>>,
     /// The other accounts that the description knows.
@@ -267,6 +273,30 @@ struct ServedFleet {
 impl FleetState {
     fn served(&self) -> Arc<ServedFleet> {
         Arc::clone(&self.served.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the keys of the fleet, or leaves all as it was.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut FleetDescription, Timestamp) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        let mut description = served.model.description.clone();
+        let answer = change(&mut description, wall_clock())?;
+        let changed = served.changed(description).map_err(|error| ApiError::new(500, "Fleet", error.to_string()))?;
+        *served = Arc::new(changed);
+        Ok(answer)
+    }
+
+    /// Lets happen what is due of what was done to keys before.
+    fn settle(&self) {
+        let is_due = self.served().model.description.pending.iter().any(|it| it.due <= wall_clock());
+        if is_due {
+            let _ = self.change(|description, now| {
+                changes::settle(description, now);
+                Ok(())
+            });
+        }
     }
 
     /// An id for a request or a message.
@@ -290,7 +320,7 @@ impl ServedFleet {
             accounts.insert(id.clone(), Arc::new(served));
         }
         let model = Model::new(description)?;
-        let (asked, reads, quotas) = (Mutex::default(), Mutex::default(), Quotas::default());
+        let (asked, reads, quotas) = (Arc::default(), Arc::default(), Arc::default());
         Ok(Self { model, asked, reads, quotas, elsewhere, accounts })
     }
 
@@ -304,6 +334,29 @@ impl ServedFleet {
             }
             Caller::Expired => Err(invalid("ExpiredTokenException")),
         }
+    }
+
+    /// The same fleet after a change of its keys: its faults are as far as they were.
+    fn changed(&self, description: FleetDescription) -> Result<Self, DescriptionError> {
+        let mut changed = Self::new(description)?;
+        changed.go_on_from(self);
+        for (region, served) in &self.elsewhere {
+            if let Some(served_now) = changed.elsewhere.get_mut(region).and_then(Arc::get_mut) {
+                served_now.go_on_from(served);
+            }
+        }
+        for (account, served) in &self.accounts {
+            if let Some(served_now) = changed.accounts.get_mut(account).and_then(Arc::get_mut) {
+                served_now.go_on_from(served);
+            }
+        }
+        Ok(changed)
+    }
+
+    fn go_on_from(&mut self, before: &Self) {
+        self.asked = Arc::clone(&before.asked);
+        self.reads = Arc::clone(&before.reads);
+        self.quotas = Arc::clone(&before.quotas);
     }
 
     /// What is being served in that Region.
@@ -365,6 +418,10 @@ async fn handle(
             dynamodb_call(&state, caller, name, &body).await
         } else if let Some(name) = target.strip_prefix(accounts::ORGANIZATIONS) {
             organization_call(&state, caller, name, &body).await
+        } else if target.ends_with(events::TARGET) {
+            lookup_call(&state, &body).await
+        } else if target.ends_with(tagging::TARGET) {
+            search_call(&state, &body).await
         } else {
             kms_call(&state, target, caller, region, &body).await
         }
@@ -382,6 +439,30 @@ async fn handle(
     }
 }
 
+async fn lookup_call(state: &FleetState, body: &[u8]) -> Response {
+    let served = state.served();
+    let operation = Operation::LookupEvents;
+    lock(&state.calls).record(operation.name(), None);
+    let is_throttled = served.model.description.quotas && !served.quotas.take(operation, None);
+    let fault = if is_throttled { Some(Fault::new(FaultKind::Throttled)) } else { served.fault(operation, None) };
+    suffer(state, &served, operation, "*", fault.as_ref(), || {
+        events::answer(&served.model, body).map(|answer| answer.to_string())
+    })
+    .await
+}
+
+async fn search_call(state: &FleetState, body: &[u8]) -> Response {
+    state.settle();
+    let served = state.served();
+    let operation = Operation::GetResources;
+    lock(&state.calls).record(operation.name(), None);
+    let fault = served.fault(operation, None);
+    suffer(state, &served, operation, "*", fault.as_ref(), || {
+        tagging::answer(&served.model, body).map(|answer| answer.to_string())
+    })
+    .await
+}
+
 /// The error to a caller that is not the fleet's own account, of services that are only there for that one.
 fn for_home_alone(caller: Caller<'_>) -> Result<(), ApiError> {
     match caller {
@@ -391,6 +472,7 @@ fn for_home_alone(caller: Caller<'_>) -> Result<(), ApiError> {
 }
 
 async fn kms_call(state: &FleetState, target: &str, caller: Caller<'_>, region: Option<&str>, body: &[u8]) -> Response {
+    state.settle();
     let served = match state.served().of_caller(caller) {
         Ok(served) => served,
         Err(error) => return respond(state, Service::Kms, Err(error), &Delivery::Whole),
@@ -433,6 +515,15 @@ async fn kms_call(state: &FleetState, target: &str, caller: Caller<'_>, region: 
     let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
     suffer(state, &served, operation, &resource, fault.as_ref(), || {
         let key = found?;
+        if key.is_some_and(|key| key.entry.denied) {
+            return Err(changes::denied(operation, &resource));
+        }
+        if operation.changes_keys() {
+            let id = key.map(|key| key.id());
+            let change =
+                |fleet: &mut FleetDescription, now| changes::answer(fleet, region, operation, id.as_deref(), body, now);
+            return state.change(change).map(|answer| answer.to_string());
+        }
         let answer = match key {
             Some(key) if operation.is_cryptography() => {
                 let mut answer = crypto::answer(operation, body, &key)?;
@@ -660,7 +751,7 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
     let (status, mut body) = match (service, answer) {
         (_, Ok(body)) => (200, body),
         (Service::CloudWatch, Err(error)) => (error.status, cloudwatch::render_error(&error).into()),
-        (Service::Kms | Service::Account | Service::Organizations, Err(error)) => {
+        (Service::CloudTrail | Service::Kms | Service::Account | Service::Organizations | Service::Tagging, Err(error)) => {
             (error.status, json!({"__type": error.code, "message": error.message}).to_string().into())
         }
         (Service::DynamoDb, Err(error)) => (error.status, dynamodb::render_error(&error).into()),
@@ -690,7 +781,7 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
     let content_type = match service {
         Service::CloudWatch => "application/cbor",
         Service::Account => "application/json",
-        Service::Kms | Service::Organizations => "application/x-amz-json-1.1",
+        Service::CloudTrail | Service::Kms | Service::Organizations | Service::Tagging => "application/x-amz-json-1.1",
         Service::DynamoDb => "application/x-amz-json-1.0",
         Service::S3 => "application/xml",
         Service::Sns | Service::Sts => "text/xml",

@@ -175,7 +175,7 @@ fn list_aliases(model: &Model, key: Option<Key<'_>>, pager: &Pager<'_>) -> Resul
     Ok(pager.page("Aliases", aliases, next))
 }
 
-fn describe_key(model: &Model, key: &Key<'_>) -> Value {
+pub(crate) fn describe_key(model: &Model, key: &Key<'_>) -> Value {
     let entry = key.entry;
     let state = entry.key_state.as_str();
     let usage = usage(entry);
@@ -246,7 +246,7 @@ fn describe_key(model: &Model, key: &Key<'_>) -> Value {
 
 fn get_key_rotation_status(key: &Key<'_>) -> Result<Value, ApiError> {
     let entry = key.entry;
-    let off = json!({"KeyId": key.arn(), "KeyRotationEnabled": false});
+    let mut off = json!({"KeyId": key.arn(), "KeyRotationEnabled": false});
     // AWS keeps the setting for when the deletion is cancelled, and says false meanwhile.
     if matches!(entry.key_state.as_str(), "PendingDeletion" | "PendingReplicaDeletion") {
         return Ok(off);
@@ -261,6 +261,10 @@ fn get_key_rotation_status(key: &Key<'_>) -> Result<Value, ApiError> {
         return Ok(off);
     };
     if !rotation.enabled {
+        // One on demand needs no automatic rotation.
+        if let Some(start) = rotation.on_demand_start_date {
+            merge(&mut off, json!({"OnDemandRotationStartDate": date(start)}));
+        }
         return Ok(off);
     }
     let mut answer = json!({
@@ -529,7 +533,7 @@ pub(crate) fn algorithms(spec: &str, usage: &str) -> Option<(&'static str, Vec<S
 }
 
 /// KMS's JSON has dates as seconds since 1970.
-fn date(timestamp: Timestamp) -> Value {
+pub(crate) fn date(timestamp: Timestamp) -> Value {
     timestamp.as_duration().as_secs_f64().into()
 }
 
@@ -539,7 +543,7 @@ fn merge(object: &mut Value, more: Value) {
     }
 }
 
-fn not_found(message: impl Into<String>) -> ApiError {
+pub(crate) fn not_found(message: impl Into<String>) -> ApiError {
     ApiError::bad_request("NotFoundException", message)
 }
 
@@ -556,6 +560,6 @@ fn invalid_marker() -> ApiError {
     ApiError::bad_request("InvalidMarkerException", "Invalid marker")
 }
 
-fn validation(problem: &str) -> ApiError {
+pub(crate) fn validation(problem: &str) -> ApiError {
     ApiError::bad_request("ValidationException", format!("1 validation error detected: {problem}"))
 }

@@ -5,12 +5,15 @@
 
 pub mod accounts;
 mod calls;
+mod changes;
 mod cloudwatch;
+mod combinations;
 mod crash_point;
 mod crypto;
 pub mod description;
 mod dynamodb;
 mod error;
+mod events;
 mod expression;
 mod faults;
 mod fleet;
@@ -26,10 +29,13 @@ mod runtime_api;
 mod server;
 mod sns;
 mod table;
+mod tagging;
 
 pub use accounts::{AccountDescription, AssumedRole};
+pub use changes::{Delays, Pending};
 pub use crash_point::When;
 pub use description::{DescriptionError, FleetDescription, KeyDescription};
+pub use events::Event;
 pub use faults::{Fault, FaultKind};
 pub use fleet::Fleet;
 pub use model::generated_key_id;

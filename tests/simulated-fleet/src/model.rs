@@ -138,6 +138,12 @@ impl Model {
         }
     }
 
+    /// The place of the key in the description.
+    pub(crate) fn place(&self, id: &str) -> Option<usize> {
+        let index = self.by_id(id)?.index;
+        Some(self.ends.partition_point(|end| *end <= index))
+    }
+
     fn generated(&self, id: &str) -> Option<Key<'_>> {
         let digits = id.strip_prefix(GENERATED).or_else(|| id.strip_prefix(GENERATED_MULTI_REGION))?;
         let key = self.key(digits.parse().ok()?)?;
@@ -243,7 +249,7 @@ fn check_entry(field: &str, entry: &KeyDescription) -> Result<(), DescriptionErr
 fn check_fault(field: &str, operation: Operation, fault: &Fault) -> Result<(), DescriptionError> {
     let has_such_pages = match operation.service() {
         // A page of CloudWatch's is the last one by having no token.
-        Service::CloudWatch => fault.kind != FaultKind::NoMarker,
+        Service::CloudTrail | Service::CloudWatch | Service::Tagging => fault.kind != FaultKind::NoMarker,
         Service::Organizations => fault.kind == FaultKind::EmptyPage,
         _ => operation.is_list(),
     };

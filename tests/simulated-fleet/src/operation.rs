@@ -8,6 +8,7 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Service {
     Account,
+    CloudTrail,
     CloudWatch,
     DynamoDb,
     Kms,
@@ -15,6 +16,7 @@ pub(crate) enum Service {
     S3,
     Sns,
     Sts,
+    Tagging,
 }
 
 /// An operation that the fleet answers, by its AWS name.
@@ -24,10 +26,16 @@ pub(crate) enum Service {
 pub enum Operation {
     AssumeRole,
     BatchWriteItem,
+    CancelKeyDeletion,
+    CreateAlias,
+    CreateKey,
     Decrypt,
     DeleteItem,
     DescribeCustomKeyStores,
     DescribeKey,
+    DisableKey,
+    EnableKey,
+    EnableKeyRotation,
     Encrypt,
     GenerateMac,
     GetCallerIdentity,
@@ -36,6 +44,7 @@ pub enum Operation {
     GetKeyPolicy,
     GetKeyRotationStatus,
     GetMetricData,
+    GetResources,
     GetTopicAttributes,
     ListAccounts,
     ListAccountsForParent,
@@ -47,24 +56,36 @@ pub enum Operation {
     ListOrganizationalUnitsForParent,
     ListRegions,
     ListResourceTags,
+    LookupEvents,
     Publish,
     PutItem,
     PutObject,
     Query,
     Scan,
+    ReplicateKey,
+    RotateKeyOnDemand,
+    ScheduleKeyDeletion,
     Sign,
+    TagResource,
+    UpdateAlias,
     Verify,
     VerifyMac,
 }
 
 impl Operation {
-    const ALL: [Self; 33] = [
+    const ALL: [Self; 46] = [
         Self::AssumeRole,
         Self::BatchWriteItem,
+        Self::CancelKeyDeletion,
+        Self::CreateAlias,
+        Self::CreateKey,
         Self::Decrypt,
         Self::DeleteItem,
         Self::DescribeCustomKeyStores,
         Self::DescribeKey,
+        Self::DisableKey,
+        Self::EnableKey,
+        Self::EnableKeyRotation,
         Self::Encrypt,
         Self::GenerateMac,
         Self::GetCallerIdentity,
@@ -73,6 +94,7 @@ impl Operation {
         Self::GetKeyPolicy,
         Self::GetKeyRotationStatus,
         Self::GetMetricData,
+        Self::GetResources,
         Self::GetTopicAttributes,
         Self::ListAccounts,
         Self::ListAccountsForParent,
@@ -84,12 +106,18 @@ impl Operation {
         Self::ListOrganizationalUnitsForParent,
         Self::ListRegions,
         Self::ListResourceTags,
+        Self::LookupEvents,
         Self::Publish,
         Self::PutItem,
         Self::PutObject,
         Self::Query,
         Self::Scan,
+        Self::ReplicateKey,
+        Self::RotateKeyOnDemand,
+        Self::ScheduleKeyDeletion,
         Self::Sign,
+        Self::TagResource,
+        Self::UpdateAlias,
         Self::Verify,
         Self::VerifyMac,
     ];
@@ -99,10 +127,16 @@ impl Operation {
         match self {
             Self::AssumeRole => "AssumeRole",
             Self::BatchWriteItem => "BatchWriteItem",
+            Self::CancelKeyDeletion => "CancelKeyDeletion",
+            Self::CreateAlias => "CreateAlias",
+            Self::CreateKey => "CreateKey",
             Self::Decrypt => "Decrypt",
             Self::DeleteItem => "DeleteItem",
             Self::DescribeCustomKeyStores => "DescribeCustomKeyStores",
             Self::DescribeKey => "DescribeKey",
+            Self::DisableKey => "DisableKey",
+            Self::EnableKey => "EnableKey",
+            Self::EnableKeyRotation => "EnableKeyRotation",
             Self::Encrypt => "Encrypt",
             Self::GenerateMac => "GenerateMac",
             Self::GetCallerIdentity => "GetCallerIdentity",
@@ -111,6 +145,7 @@ impl Operation {
             Self::GetKeyPolicy => "GetKeyPolicy",
             Self::GetKeyRotationStatus => "GetKeyRotationStatus",
             Self::GetMetricData => "GetMetricData",
+            Self::GetResources => "GetResources",
             Self::GetTopicAttributes => "GetTopicAttributes",
             Self::ListAccounts => "ListAccounts",
             Self::ListAccountsForParent => "ListAccountsForParent",
@@ -122,12 +157,18 @@ impl Operation {
             Self::ListOrganizationalUnitsForParent => "ListOrganizationalUnitsForParent",
             Self::ListRegions => "ListRegions",
             Self::ListResourceTags => "ListResourceTags",
+            Self::LookupEvents => "LookupEvents",
             Self::Publish => "Publish",
             Self::PutItem => "PutItem",
             Self::PutObject => "PutObject",
             Self::Query => "Query",
             Self::Scan => "Scan",
+            Self::ReplicateKey => "ReplicateKey",
+            Self::RotateKeyOnDemand => "RotateKeyOnDemand",
+            Self::ScheduleKeyDeletion => "ScheduleKeyDeletion",
             Self::Sign => "Sign",
+            Self::TagResource => "TagResource",
+            Self::UpdateAlias => "UpdateAlias",
             Self::Verify => "Verify",
             Self::VerifyMac => "VerifyMac",
         }
@@ -154,6 +195,8 @@ impl Operation {
             }
             Self::ListRegions => Service::Account,
             Self::PutObject => Service::S3,
+            Self::GetResources => Service::Tagging,
+            Self::LookupEvents => Service::CloudTrail,
             Self::GetTopicAttributes | Self::Publish => Service::Sns,
             _ => Service::Kms,
         }
@@ -162,6 +205,25 @@ impl Operation {
     /// Whether it writes or publishes.
     pub(crate) fn mutates(self) -> bool {
         matches!(self, Self::BatchWriteItem | Self::DeleteItem | Self::Publish | Self::PutItem | Self::PutObject)
+            || self.changes_keys()
+    }
+
+    /// Whether it creates a key or alias, or changes one.
+    pub(crate) fn changes_keys(self) -> bool {
+        matches!(
+            self,
+            Self::CancelKeyDeletion
+                | Self::CreateAlias
+                | Self::CreateKey
+                | Self::DisableKey
+                | Self::EnableKey
+                | Self::EnableKeyRotation
+                | Self::ReplicateKey
+                | Self::RotateKeyOnDemand
+                | Self::ScheduleKeyDeletion
+                | Self::TagResource
+                | Self::UpdateAlias
+        )
     }
 
     /// Whether it answers page by page, with KMS's markers.
@@ -179,7 +241,15 @@ impl Operation {
 
     /// Whether a call can name a key.
     pub(crate) fn names_a_key(self) -> bool {
-        self.service() == Service::Kms && !matches!(self, Self::DescribeCustomKeyStores | Self::ListKeys)
+        self.service() == Service::Kms
+            && !matches!(
+                self,
+                Self::CreateAlias
+                    | Self::CreateKey
+                    | Self::DescribeCustomKeyStores
+                    | Self::ListKeys
+                    | Self::UpdateAlias
+            )
     }
 
     /// Whether it uses a key.

@@ -40,6 +40,9 @@ impl Quotas {
 
 /// The quota that a call counts against, in requests per second.
 fn quota(operation: Operation, spec: Option<&str>) -> Option<(&'static str, f64)> {
+    if operation == Operation::LookupEvents {
+        return Some(("LookupEvents", 2.0));
+    }
     if operation.service() != Service::Kms {
         return None;
     }
@@ -55,7 +58,18 @@ fn quota(operation: Operation, spec: Option<&str>) -> Option<(&'static str, f64)
         Operation::GetKeyPolicy | Operation::GetKeyRotationStatus => 1_000.0,
         Operation::ListAliases | Operation::ListKeys => 500.0,
         Operation::ListGrants | Operation::ListKeyRotations => 100.0,
-        Operation::DescribeCustomKeyStores | Operation::GetKeyLastUsage => 5.0,
+        Operation::DescribeCustomKeyStores
+        | Operation::GetKeyLastUsage
+        | Operation::CreateAlias
+        | Operation::CreateKey
+        | Operation::CancelKeyDeletion
+        | Operation::DisableKey
+        | Operation::EnableKey
+        | Operation::ReplicateKey
+        | Operation::RotateKeyOnDemand
+        | Operation::UpdateAlias => 5.0,
+        Operation::EnableKeyRotation | Operation::ScheduleKeyDeletion => 15.0,
+        Operation::TagResource => 10.0,
         _ => return None,
     };
     Some((operation.name(), per_second))

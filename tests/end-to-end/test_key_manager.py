@@ -1,0 +1,243 @@
+"""key-manager deployed, IAM enforced: from `events/key-manager/` through the two functions, to keys and the record."""
+
+import json
+import re
+import uuid
+
+import jsonschema
+import pytest
+from botocore.exceptions import ClientError
+
+import fleet
+from conftest import EVENTS, event
+from local_aws import REGION, ROOT, functions, read_template
+from test_deployed import ACCOUNT, as_role
+
+MANAGED = {"TagKey": "kms-compliance/managed", "TagValue": "true"}
+ELSEWHERE = "eu-west-1"
+REQUESTS = json.loads((ROOT / "docs/key-manager-requests.schema.json").read_text(encoding="utf-8"))
+ANSWERS = json.loads((ROOT / "docs/key-manager-answers.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", sorted((EVENTS / "key-manager").iterdir()), ids=lambda path: path.stem)
+def test_the_examples_are_as_the_schema_says(path):
+    request = json.loads(path.read_text(encoding="utf-8"))
+    # Which values go together is said beside the schema.
+    is_valid = path.stem != "malformed-unknown-field"
+    assert jsonschema.Draft202012Validator(REQUESTS).is_valid(request) is is_valid
+
+
+class Manager:
+    def __init__(self, deployment):
+        self.deployment, self.kms = deployment, deployment.aws.client("kms")
+
+    def send(self, request, function="KeyManagerFunction"):
+        """Invokes a function with a request; returns its answer, be it an error."""
+        name = self.deployment.outputs[f"{function}Name"]
+        answer = self.deployment.lambda_.invoke(FunctionName=name, Payload=json.dumps(request))
+        body = json.load(answer["Payload"])
+        assert ("FunctionError" in answer) == ("errorType" in body), body
+        return body
+
+    def do(self, name, **changes):
+        """An example with a token of its own; what it is answered with, once it is done."""
+        request = event(name, "key-manager") | {"client_token": f"t-{uuid.uuid4()}"} | changes
+        answer = self.send(request)
+        assert answer.get("state") == "succeeded", answer
+        jsonschema.validate(answer, ANSWERS)
+        return answer
+
+    def refused(self, kind, why, name, **changes):
+        answer = self.send(event(name, "key-manager") | {"client_token": f"t-{uuid.uuid4()}"} | changes)
+        assert answer.get("errorType") == kind and re.search(why, answer["errorMessage"]), answer
+
+    def records(self):
+        pages = self.deployment.aws.client("dynamodb").get_paginator("scan")
+        pages = pages.paginate(TableName=self.deployment.outputs["OperationsTableName"])
+        return [item for page in pages for item in page["Items"]]
+
+    def key(self, arn, region=REGION):
+        return self.deployment.aws.client("kms", region=region).describe_key(KeyId=arn)["KeyMetadata"]
+
+    def tags(self, arn):
+        return {tag["TagKey"]: tag["TagValue"] for tag in self.kms.list_resource_tags(KeyId=arn)["Tags"]}
+
+
+@pytest.fixture(scope="module")
+def manager(deployment):
+    # The local AWS asks for both calls on the resource `*`; the template grants them on aliases and managed keys.
+    iam, role = deployment.aws.client("iam"), deployment.physical_id("KeyManagerFunctionRole")
+    statement = {"Effect": "Allow", "Action": ["kms:CreateAlias", "kms:UpdateAlias"], "Resource": "*"}
+    overlay = {"Version": "2012-10-17", "Statement": [statement]}
+    iam.put_role_policy(RoleName=role, PolicyName="overlay", PolicyDocument=json.dumps(overlay))
+    made = Manager(deployment)
+    before = {key["KeyArn"] for page in made.kms.get_paginator("list_keys").paginate() for key in page["Keys"]}
+    yield made
+    iam.delete_role_policy(RoleName=role, PolicyName="overlay")
+    # The other tests count on their own fleet.
+    for page in list(made.kms.get_paginator("list_keys").paginate()):
+        for key in page["Keys"]:
+            if key["KeyArn"] not in before:
+                remove(deployment, key["KeyId"])
+
+
+def remove(deployment, key_id):
+    for region in (ELSEWHERE, REGION):
+        kms = deployment.aws.client("kms", region=region)
+        try:
+            for alias in kms.list_aliases(KeyId=key_id)["Aliases"]:
+                kms.delete_alias(AliasName=alias["AliasName"])
+            kms.schedule_key_deletion(KeyId=key_id, PendingWindowInDays=7)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] in ("NotFoundException", "KMSInvalidStateException"), error
+
+
+def test_a_key_is_created_with_policy_tags_rotation_and_alias(manager):
+    request = event("create-key", "key-manager")
+    answer = manager.send(request)
+    assert answer["state"] == "succeeded", answer
+    arn = answer["key_arn"]
+    assert manager.key(arn)["Description"] == request["description"]
+    tags = {"kms-compliance/managed": "true", "kms-compliance/client-token": request["client_token"]}
+    assert manager.tags(arn) == request["tags"] | tags
+    rotation = manager.kms.get_key_rotation_status(KeyId=arn)
+    assert (rotation["KeyRotationEnabled"], rotation["RotationPeriodInDays"]) == (True, 180)
+    assert manager.key("alias/shop-payments")["Arn"] == arn
+    policy = json.loads(manager.kms.get_key_policy(KeyId=arn, PolicyName="default")["Policy"])
+    assert [each["Sid"] for each in policy["Statement"]] == ["Account", "Administer", "Use", "GrantToAwsServices"]
+    # The same again is the same key.
+    again = manager.send(request)
+    assert (again["key_arn"], again["repeated"]) == (arn, True)
+    # Another request with the token is none, and an alias that exists is never repointed.
+    other = manager.send(request | {"description": "another"})
+    assert other["errorType"] == "NotAllowed" and "belongs to another request" in other["errorMessage"]
+    manager.refused("NotAllowed", "exists", "create-key")
+    (record,) = [item for item in manager.records() if item["sk"]["S"] == f"operation#{request['client_token']}"]
+    assert record["claimed_by"]["S"] == request["requested_by"] and record["state"]["S"] == "succeeded"
+    assert manager.key("alias/shop-payments")["Arn"] == arn
+
+
+def test_what_is_not_understood_or_only_tried_out_leaves_nothing(manager):
+    keys = sum(len(page["Keys"]) for page in manager.kms.get_paginator("list_keys").paginate())
+    records = len(manager.records())
+    manager.refused("InvalidRequest", "force", "malformed-unknown-field")
+    manager.refused("InvalidRequest", "rotation_period_days", "malformed-combination")
+    tried = manager.send(event("create-key-dry-run", "key-manager") | {"client_token": "tried"})
+    assert tried["state"] == "dry_run" and tried["would_do"] and tried["policy"]["Statement"]
+    assert sum(len(page["Keys"]) for page in manager.kms.get_paginator("list_keys").paginate()) == keys
+    assert len(manager.records()) == records
+
+
+def test_a_key_with_replicas(manager):
+    answer = manager.do("create-multi-region-key")
+    arn = answer["key_arn"]
+    (replica,) = answer["replicas"]
+    assert (replica["region"], replica["key_state"]) == (ELSEWHERE, "Enabled")
+    facts = manager.key(arn)["MultiRegionConfiguration"]
+    assert facts["MultiRegionKeyType"] == "PRIMARY"
+    assert [each["Region"] for each in facts["ReplicaKeys"]] == [ELSEWHERE]
+    assert manager.key(replica["key_arn"], ELSEWHERE)["KeyState"] == "Enabled"
+
+
+def test_rotation_is_enabled_and_its_period_changed(manager):
+    arn = manager.do("create-key", alias="alias/rotated", rotation_period_days=365)["key_arn"]
+    for name, days in (("enable-rotation", 180), ("set-rotation-period", 90)):
+        manager.do(name, key=arn)
+        assert manager.kms.get_key_rotation_status(KeyId=arn)["RotationPeriodInDays"] == days
+
+
+def test_a_key_is_retired_taken_back_and_enabled(manager):
+    arn = manager.do("create-key", alias="alias/retiring")["key_arn"]
+    retired = manager.do("retire-key", key=arn)
+    assert manager.key(arn)["KeyState"] == "Disabled"
+    # The tag has whole seconds.
+    assert manager.tags(arn)["kms-compliance/retired-at"][:19] == retired["retired_at"][:19]
+    manager.kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
+    manager.do("cancel-deletion", key=arn, enable=False)
+    assert manager.key(arn)["KeyState"] == "Disabled"
+    # This stack does not schedule deletions: it has neither the operation nor the permission.
+    manager.refused("NotAllowed", "schedule_deletion", "schedule-deletion", key=arn, confirm=arn)
+    manager.kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
+    manager.do("cancel-deletion", key=arn)
+    assert manager.key(arn)["KeyState"] == "Enabled"
+
+
+def test_an_alias_moves_from_a_managed_key_to_another(manager):
+    old = manager.do("create-key", alias="alias/moving")["key_arn"]
+    request = {name: value for name, value in event("create-key", "key-manager").items() if name != "alias"}
+    new = manager.send(request | {"client_token": f"t-{uuid.uuid4()}"})["key_arn"]
+    manager.refused(
+        "NotAllowed", "expected_current|current", "set-alias", alias="alias/moving", key=old, expected_current=new
+    )
+    manager.do("set-alias", alias="alias/moving", key=new, expected_current=old)
+    assert manager.key("alias/moving")["Arn"] == new
+
+
+def test_a_key_that_is_not_managed_is_left_alone_until_its_owner_opts_in(manager):
+    arn = manager.kms.create_key()["KeyMetadata"]["Arn"]
+    for name in ("retire-key", "rotate-key", "enable-rotation", "set-rotation-period"):
+        manager.refused("NotAllowed", "kms-compliance/managed", name, key=arn)
+    assert manager.key(arn)["KeyState"] == "Enabled"
+    # Deletion is cancelled on every key; enabling it needs the tag.
+    manager.kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
+    manager.do("cancel-deletion", key=arn, enable=False)
+    assert manager.key(arn)["KeyState"] == "Disabled"
+    manager.refused("NotAllowed", "kms-compliance/managed", "cancel-deletion", key=arn, enable=True)
+    manager.kms.enable_key(KeyId=arn)
+    manager.kms.tag_resource(KeyId=arn, Tags=[MANAGED])
+    manager.do("retire-key", key=arn)
+    assert manager.key(arn)["KeyState"] == "Disabled"
+
+
+def test_the_audit_and_the_record_are_read_by_the_other_function(manager):
+    arn = manager.do("create-key", alias="alias/audited")["key_arn"]
+    listed = manager.send({"operation": "list_operations", "key": arn}, "KeyAuditFunction")
+    assert "create_key" in json.dumps(listed) and "errorType" not in listed
+    refused = manager.send(event("retire-key", "key-manager") | {"key": arn}, "KeyAuditFunction")
+    assert refused["errorType"] == "NotAllowed"
+    assert manager.key(arn)["KeyState"] == "Enabled"
+
+
+# ---- The roles -------------------------------------------------------------------------------------------------------
+
+READERS = [*(f"{each}Role" for each in functions(read_template()).values()), "KeyAuditFunctionRole"]
+
+
+@pytest.mark.parametrize("role", READERS)
+def test_no_other_role_can_change_a_key(manager, role):
+    deployment = manager.deployment
+    managed = manager.kms.create_key(Tags=[MANAGED])["KeyMetadata"]["Arn"]
+    kms = as_role(deployment, deployment.physical_id(role), "kms")
+    for change in changes(kms, managed):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            change()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        kms.create_key(Tags=[MANAGED])
+    remove(deployment, managed)
+
+
+def test_the_managers_role_cannot_touch_a_key_that_is_not_managed(manager):
+    deployment = manager.deployment
+    kms = as_role(deployment, deployment.physical_id("KeyManagerFunctionRole"), "kms")
+    for arn in (deployment.keys["alias/payments"].arn, deployment.keys["AlertKey"].arn):
+        for change in changes(kms, arn):
+            with pytest.raises(ClientError, match="AccessDenied"):
+                change()
+    for tags in ([], [MANAGED], [fleet.PROBE]):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            kms.create_key(Tags=tags)
+
+
+def changes(kms, arn):
+    yield lambda: kms.disable_key(KeyId=arn)
+    yield lambda: kms.enable_key(KeyId=arn)
+    yield lambda: kms.enable_key_rotation(KeyId=arn)
+    yield lambda: kms.disable_key_rotation(KeyId=arn)
+    yield lambda: kms.rotate_key_on_demand(KeyId=arn)
+    yield lambda: kms.replicate_key(KeyId=arn, ReplicaRegion=ELSEWHERE)
+    yield lambda: kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
+    yield lambda: kms.tag_resource(KeyId=arn, Tags=[{"TagKey": "owner", "TagValue": "me"}])
+    yield lambda: kms.tag_resource(KeyId=arn, Tags=[MANAGED])
+    yield lambda: kms.untag_resource(KeyId=arn, TagKeys=["owner"])
+    yield lambda: kms.put_key_policy(KeyId=arn, PolicyName="default", Policy="{}")
+    yield lambda: kms.create_grant(KeyId=arn, GranteePrincipal=f"arn:aws:iam::{ACCOUNT}:role/x", Operations=["Decrypt"])
