@@ -111,7 +111,12 @@ impl KeyManager {
         finished_at.saturating_add(self.settings.retention).unwrap_or(Timestamp::MAX)
     }
 
-    async fn change(&self, change: Change, table: RecordTable, invocation: &RequestContext) -> Result<Value, RequestError> {
+    async fn change(
+        &self,
+        change: Change,
+        table: RecordTable,
+        invocation: &RequestContext,
+    ) -> Result<Value, RequestError> {
         let new_session = |record: Record, table: RecordTable| Session {
             manager: self,
             invocation,

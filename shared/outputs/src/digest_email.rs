@@ -13,8 +13,8 @@ use domain::text::{printable, unlinked};
 use domain::verdict::{Compliance, date};
 
 use crate::digest::{ACCOUNT_REACHABLE, Gaps, MAX_ATTRIBUTE_VALUES, News, Update};
-use crate::updates::{counted, escaped_len};
 use crate::evidence::minute;
+use crate::updates::{counted, escaped_len};
 use crate::words::{MAX_NAMED_KEYS, evidence_lines, joined, short_name, what_changed};
 
 /// Most findings that the message tells in full, and most lines of each list after them.

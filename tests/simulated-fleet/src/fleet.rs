@@ -751,9 +751,10 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
     let (status, mut body) = match (service, answer) {
         (_, Ok(body)) => (200, body),
         (Service::CloudWatch, Err(error)) => (error.status, cloudwatch::render_error(&error).into()),
-        (Service::CloudTrail | Service::Kms | Service::Account | Service::Organizations | Service::Tagging, Err(error)) => {
-            (error.status, json!({"__type": error.code, "message": error.message}).to_string().into())
-        }
+        (
+            Service::CloudTrail | Service::Kms | Service::Account | Service::Organizations | Service::Tagging,
+            Err(error),
+        ) => (error.status, json!({"__type": error.code, "message": error.message}).to_string().into()),
         (Service::DynamoDb, Err(error)) => (error.status, dynamodb::render_error(&error).into()),
         (Service::S3, Err(error)) => (error.status, sns::render_bare_error(&error).into()),
         (Service::Sns | Service::Sts, Err(error)) => (error.status, sns::render_error(&error, &request_id).into()),
