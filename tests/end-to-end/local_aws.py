@@ -77,7 +77,7 @@ def read_template(name="template.yaml"):
     return yaml_parse((ROOT / name).read_text(encoding="utf-8"))
 
 
-PLANNER, REPORTER = "target-planner", "reporter"
+PLANNER, REPORTER, KEY_MANAGER = "target-planner", "reporter", "key-manager"
 
 
 def functions(template):
@@ -98,19 +98,26 @@ def listeners(template):
 def on_demand(template):
     """The functions that nothing starts but a request: logical IDs, and their binaries' names."""
     return {
-        logical_id: resource["Metadata"]["BuildProperties"]["Binary"]
-        for logical_id, resource in template["Resources"].items()
-        if resource["Type"] == "AWS::Serverless::Function" and not resource["Properties"].get("Events")
+        logical_id: binary
+        for logical_id, binary, _ in _functions_of(template)
+        if binary == KEY_MANAGER
     }
 
 
 def _functions(template, chosen):
     return {
-        resource["Metadata"]["BuildProperties"]["Binary"]: logical_id
-        for logical_id, resource in template["Resources"].items()
-        if resource["Type"] == "AWS::Serverless::Function"
-        and chosen([each["Type"] for each in resource["Properties"].get("Events", {}).values()])
+        binary: logical_id
+        for logical_id, binary, events in _functions_of(template)
+        if binary != KEY_MANAGER and chosen(events)
     }
+
+
+def _functions_of(template):
+    """All functions: logical ID, the binary's name, the types of the events that start it."""
+    for logical_id, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            events = resource["Properties"].get("Events", {}).values()
+            yield logical_id, resource["Metadata"]["BuildProperties"]["Binary"], [each["Type"] for each in events]
 
 
 def quick_binaries():
