@@ -1,7 +1,5 @@
 //! Keys of another account: looked at in all their Regions by that account's role, and never used.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
-
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

@@ -1,7 +1,5 @@
 //! Keys of other accounts and Regions, by the function's real binary.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
-
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! The function's real binary against a simulated organisation.
 
-#![expect(clippy::indexing_slicing, clippy::needless_pass_by_value, clippy::unwrap_used, reason = "a test binary")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,5 @@
 //! Usage of another account's keys, read by that account's role.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
-
 use std::collections::BTreeMap;
 
 use serde_json::json;

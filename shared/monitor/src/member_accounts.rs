@@ -42,7 +42,7 @@ pub const SETTINGS: &[&dyn Setting] = &[&MEMBER_ROLE_NAME, &MEMBER_EXTERNAL_ID];
 const MAX_SESSION_NAME: usize = 64;
 
 /// How much longer than the run its credentials have to last.
-const MARGIN: Duration = Duration::from_secs(60);
+const MARGIN: Duration = Duration::from_mins(1);
 
 /// How AWS words it that an organisation's policy, and not the caller's, denies.
 const BY_SCP: &str = "service control policy";
