@@ -403,7 +403,8 @@ fn knows_what_it_does_not_know() {
     assert_eq!(kms(&fleet, "ImportKeyMaterial", json!({})).error_code(), "UnknownOperationException");
     assert_eq!(send(&fleet, "content-type: application/x-www-form-urlencoded\r\n", "Action=Subscribe").status, 400);
     assert_eq!(send(&fleet, "", "").status, 400);
-    let unknown = [("ImportKeyMaterial", 1), ("POST /", 1), ("Subscribe", 1)].map(|(what, calls)| (what.to_owned(), calls));
+    let unknown =
+        [("ImportKeyMaterial", 1), ("POST /", 1), ("Subscribe", 1)].map(|(what, calls)| (what.to_owned(), calls));
     assert_eq!(fleet.unknown_calls(), unknown.clone().into());
     assert_eq!(fleet.calls(), unknown.into());
     assert_eq!(send(&fleet, "x-amz-target: TrentService.ListKeys\r\n", "[").error_code(), "SerializationException");
