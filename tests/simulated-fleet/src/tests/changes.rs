@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::FleetDescription;
 use crate::operation::Operation;
 
+#[expect(clippy::needless_pass_by_value, reason = "requests are written where they are sent")]
 fn change(fleet: &mut FleetDescription, operation: Operation, id: Option<&str>, body: Value) -> Result<Value, String> {
     let region = fleet.region.clone();
     let now = "2026-11-25T00:00:00Z".parse().unwrap();
