@@ -215,7 +215,7 @@ def without(deployment, action, function=ROTATION):
             taken += 1
             others = [each for each in statement["Action"] if each != action] if statement["Action"] != action else []
             statement["Action"] = others or ["iam:GetNothing"]
-    assert taken == 1
+    assert taken
     iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(reduced))
     try:
         yield

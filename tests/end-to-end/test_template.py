@@ -664,7 +664,7 @@ def test_the_function_runs_its_binary_and_logs_json_to_a_group_that_forgets(reso
 
 @every_listener
 def test_the_function_for_key_events_is_the_same_program_in_the_same_role(resources, source, function, logical_id):
-    made, daily = properties(resources, logical_id), properties(resources, FUNCTIONS[function])
+    made, daily = dict(properties(resources, logical_id)), properties(resources, FUNCTIONS[function])
     assert made.pop("Timeout") == 60
     assert {name: each for name, each in made.items() if name not in ("Code", "Description")} == {
         name: each for name, each in daily.items() if name not in ("Code", "Description", "Timeout")

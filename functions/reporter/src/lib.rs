@@ -6,6 +6,8 @@
 //! | nothing | all that waits; and the operators, what failed |
 //! | `min_severity` | what waits and is open and so bad, before the checks are through; nothing else |
 //! | `dry_run` | nobody: it answers what it would tell |
+//!
+//! `targets` says how many there were to look at: one of which nothing is written failed as a whole.
 
 mod controls;
 mod report;
@@ -34,6 +36,8 @@ pub struct Options {
     pub min_severity: Option<Severity>,
     /// Publish nothing, write nothing.
     pub dry_run: bool,
+    /// How many targets the daily check planned, if the sender says: what is missing of them failed without a word.
+    pub targets: Option<usize>,
 }
 
 impl Options {
@@ -48,11 +52,22 @@ impl Options {
             match name.as_str() {
                 "min_severity" => options.min_severity = Some(severity(&field, &value)?),
                 "dry_run" => options.dry_run = event::boolean(&field, &value)?,
-                _ => return Err(InvalidEvent::new(field, "is no option; there are `min_severity`, `dry_run`")),
+                "targets" => options.targets = Some(count(&field, &value)?),
+                _ => {
+                    return Err(InvalidEvent::new(
+                        field,
+                        "is no option; there are `min_severity`, `dry_run`, `targets`",
+                    ));
+                }
             }
         }
         Ok(options)
     }
+}
+
+fn count(field: &str, value: &Value) -> Result<usize, InvalidEvent> {
+    let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
+    count.ok_or_else(|| InvalidEvent::new(field, format!("{} is no count", event::shown(value))))
 }
 
 fn severity(field: &str, value: &Value) -> Result<Severity, InvalidEvent> {
@@ -124,13 +139,15 @@ mod tests {
 
     #[test]
     fn options_are_read_and_what_is_none_is_named() {
-        let critical = Options { min_severity: Some(Severity::Critical), dry_run: false };
+        let critical = Options { min_severity: Some(Severity::Critical), ..Options::default() };
         for (event, expected) in [
             (json!({}), Ok(Options::default())),
             (json!({"id": "e", "detail": {}}), Ok(Options::default())),
             (json!({"id": "e", "detail": {"min_severity": "CRITICAL"}}), Ok(critical)),
             (json!({"detail": "{\"min_severity\": \"CRITICAL\"}"}), Ok(critical)),
-            (json!({"detail": {"dry_run": true}}), Ok(Options { dry_run: true, min_severity: None })),
+            (json!({"detail": {"dry_run": true}}), Ok(Options { dry_run: true, ..Options::default() })),
+            (json!({"detail": {"targets": 6}}), Ok(Options { targets: Some(6), ..Options::default() })),
+            (json!({"detail": {"targets": -1}}), Err("detail.targets: `-1` is no count")),
             (json!([]), Err("event: an empty list is not an object")),
             (json!({"min_severity": "HIGH"}), Err("min_severity: is no field of an EventBridge event")),
             (json!({"detail": {"min_severity": "critical"}}), Err("detail.min_severity: `critical` is none of `LOW`")),

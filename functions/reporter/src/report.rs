@@ -382,7 +382,14 @@ impl<'a> Reporting<'a> {
     }
 
     fn answer(&self, alerts: AlertCounts, parts_held: usize, outcomes: &[Outcome], failed_routes: usize) -> Answer {
-        let Coverage { targets_planned, targets_reached, failed_checks, percent } = Coverage::of(outcomes);
+        let Coverage { targets_planned: seen, targets_reached, failed_checks, percent } = Coverage::of(outcomes);
+        let targets_planned = self.options.targets.map_or(seen, |planned| planned.max(seen));
+        let missing = targets_planned - seen;
+        if missing > 0 {
+            tracing::error!(missing, "of some targets nothing is written: not even what failed");
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts of targets are far below 2^52")]
+        let share = if missing > 0 { seen as f64 / targets_planned as f64 } else { 1.0 };
         Answer {
             execution: self.execution.to_owned(),
             account_id: self.location.account_id.clone(),
@@ -392,8 +399,8 @@ impl<'a> Reporting<'a> {
             parts_held,
             targets_planned,
             targets_reached,
-            failed_checks,
-            coverage_percent: percent,
+            failed_checks: failed_checks + missing,
+            coverage_percent: percent * share,
             failed_routes,
         }
     }
