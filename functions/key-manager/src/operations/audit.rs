@@ -83,7 +83,8 @@ impl Checks {
             rotation: Check::read(environment)?,
             age: Check::read(environment)?,
             usage: Check::read(environment)?,
-            health: Check::read(environment)?,
+            // An audit reads: it uses no key, not even one that has opted in.
+            health: HealthProber::read_only(environment)?,
             access: Check::read(environment)?,
         })
     }
@@ -379,7 +380,8 @@ fn summary(events: &[crate::trail::Event]) -> Value {
 /// What the monitors' controls say of the key, by the same engine and checks.
 async fn verdicts(manager: &KeyManager, invocation: &RequestContext, key: &Key) -> Value {
     let Some(name) = KeyName::parse(&key.arn) else { return unknown("the key has no ARN") };
-    let target = Target { location: invocation.location.clone(), config: manager.config.clone() };
+    let target =
+        Target { location: invocation.location.clone(), config: manager.config.clone(), is_in_home_account: true };
     let checks = manager.checks.all();
     let monitor = Monitor { settings: &manager.checks.settings, checks: &checks };
     let request = Request {
