@@ -135,7 +135,7 @@ async fn retired_since(session: &Session<'_>, key: &Key) -> Result<Timestamp, St
 async fn unused_since(session: &Session<'_>, key: &Key, retired_at: Timestamp) -> Result<(), String> {
     let unreadable = |why: &str| Err(format!("its last usage cannot be read: {why}"));
     let request = async |kms: &aws_sdk_kms::Client| kms.get_key_last_usage().key_id(&key.id).send().await;
-    let answer = match session.kms.call(GET_KEY_LAST_USAGE, send).await {
+    let answer = match session.kms.call(GET_KEY_LAST_USAGE, request).await {
         Ok(answer) => answer,
         Err(failure) => return unreadable(&error_summary(&failure)),
     };
