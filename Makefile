@@ -18,7 +18,6 @@ SAM := $(BIN)/python -m samcli
 TEMPLATES := template.yaml application-keys.yaml replicas.yaml member-role.yaml
 # One of each partition, and some that lack what others have.
 REGIONS := us-east-1 us-gov-west-1 cn-north-1 eu-central-2 ap-southeast-2 sa-east-1
-RUFF := --config tests/end-to-end/pyproject.toml tests/end-to-end tests/benchmarks
 PARTS := $(PYTHON) tests/end-to-end/parts.py
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -44,8 +43,8 @@ lint: cargo validate ## Format, clippy, docs, Python, template
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
-	$(BIN)/ruff check --quiet $(RUFF)
-	$(BIN)/ruff format --check $(RUFF)
+	$(BIN)/ruff check --quiet tests/end-to-end tests/benchmarks
+	$(BIN)/ruff format --check tests/end-to-end tests/benchmarks
 
 unit: cargo ## The Rust tests
 	cargo test --workspace
@@ -59,8 +58,8 @@ bench: cargo $(TOOLS) ## Measure rotation-checker beside other ways to ask the s
 
 fmt: cargo $(TOOLS) ## Format Rust and Python
 	cargo fmt --all
-	$(BIN)/ruff check --fix $(RUFF)
-	$(BIN)/ruff format $(RUFF)
+	$(BIN)/ruff check --fix tests/end-to-end tests/benchmarks
+	$(BIN)/ruff format tests/end-to-end tests/benchmarks
 
 build: cargo $(TOOLS) ## What ships: `sam build` (ENV=prod for that section of samconfig.toml)
 	$(WITH_TOOLS) $(SAM) build --config-env $(ENV)

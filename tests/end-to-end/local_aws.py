@@ -97,11 +97,7 @@ def listeners(template):
 
 def on_demand(template):
     """The functions that nothing starts but a request: logical IDs, and their binaries' names."""
-    return {
-        logical_id: binary
-        for logical_id, binary, _ in _functions_of(template)
-        if binary == KEY_MANAGER
-    }
+    return {logical_id: binary for logical_id, binary, _ in _functions_of(template) if binary == KEY_MANAGER}
 
 
 def _functions(template, chosen):
