@@ -140,10 +140,14 @@ def test_a_key_with_replicas(manager):
 
 
 def test_rotation_is_enabled_and_its_period_changed(manager):
-    arn = manager.do("create-key", alias="alias/rotated", rotation_period_days=365)["key_arn"]
+    arn = manager.do("create-key-own-policy", key_spec="SYMMETRIC_DEFAULT", key_usage="ENCRYPT_DECRYPT")["key_arn"]
+    assert manager.kms.get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"] is False
     for name, days in (("enable-rotation", 180), ("set-rotation-period", 90)):
         manager.do(name, key=arn)
-        assert manager.kms.get_key_rotation_status(KeyId=arn)["RotationPeriodInDays"] == days
+        rotation = manager.kms.get_key_rotation_status(KeyId=arn)
+        assert (rotation["KeyRotationEnabled"], rotation["RotationPeriodInDays"]) == (True, days)
+    # Each says what the other is for.
+    manager.refused("NotAllowed", "set_rotation_period", "enable-rotation", key=arn)
 
 
 def test_a_key_is_retired_taken_back_and_enabled(manager):
@@ -164,11 +168,10 @@ def test_a_key_is_retired_taken_back_and_enabled(manager):
 
 def test_an_alias_moves_from_a_managed_key_to_another(manager):
     old = manager.do("create-key", alias="alias/moving")["key_arn"]
-    request = {name: value for name, value in event("create-key", "key-manager").items() if name != "alias"}
-    new = manager.send(request | {"client_token": f"t-{uuid.uuid4()}"})["key_arn"]
-    manager.refused(
-        "NotAllowed", "expected_current|current", "set-alias", alias="alias/moving", key=old, expected_current=new
-    )
+    new, third = (manager.do("create-key", alias=f"alias/{name}")["key_arn"] for name in ("new", "third"))
+    # It is not where the request takes it to be.
+    manager.refused("NotAllowed", "", "set-alias", alias="alias/moving", key=new, expected_current=third)
+    assert manager.key("alias/moving")["Arn"] == old
     manager.do("set-alias", alias="alias/moving", key=new, expected_current=old)
     assert manager.key("alias/moving")["Arn"] == new
 
