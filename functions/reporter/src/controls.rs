@@ -113,6 +113,7 @@ fn finding(arn: &str, account_id: &str, region: &str, target: &Target<'_>) -> Op
         tag: Tag::NotRead,
         occurrence: None,
         is_silent: false,
+        is_passing: false,
     })
 }
 
