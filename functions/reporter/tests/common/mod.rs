@@ -6,6 +6,7 @@
 #[path = "../../../../shared/monitor/tests/common/mod.rs"]
 pub mod engine;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -76,7 +77,7 @@ impl Team {
             options: &Options { notify: asked.notify, keys, ..Options::default() },
             is_of_key_events: asked.keys.is_some(),
             owner: event,
-            attempt: &format!("{event} {now}"),
+            attempt: &attempt(),
             now,
             ends_at: now + INVOCATION,
             deadlines: &deadlines(),
@@ -93,7 +94,7 @@ impl Team {
             options: reporter::Options::default(),
             location: &self.target.location,
             execution,
-            attempt: &format!("{execution} {now}"),
+            attempt: &attempt(),
             now,
             ends_at: now + INVOCATION,
             deadlines: &deadlines(),
@@ -114,6 +115,12 @@ impl Team {
         let unfinished = items.filter(|item| item["sk"] == "lease" || item.get("waits").is_some());
         unfinished.map(|item| format!("{} {}", item["pk"], item["sk"])).collect()
     }
+}
+
+/// A name that no other attempt has.
+fn attempt() -> String {
+    static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
+    ATTEMPTS.fetch_add(1, Ordering::Relaxed).to_string()
 }
 
 fn deadlines() -> Deadlines {
