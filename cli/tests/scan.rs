@@ -196,7 +196,11 @@ fn no_setting_and_no_tag_makes_a_scan_use_a_key() {
 #[test]
 fn nothing_wrong_ends_with_0() {
     let output = scan(&serve(json!({"keys": [healthy()]})), &["--fail-on", "LOW"]);
-    assert_ends(&output, 0, &["role/simulated/function scans 123456789012 in us-east-1", "us-east-1: 1 key, 0 findings"]);
+    assert_ends(
+        &output,
+        0,
+        &["role/simulated/function scans 123456789012 in us-east-1", "us-east-1: 1 key, 0 findings"],
+    );
     assert!(stdout(&output).contains("1 key in us-east-1, 22 controls: nothing is wrong that could be seen."));
 }
 

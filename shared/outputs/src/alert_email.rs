@@ -13,8 +13,8 @@ use domain::report::Report;
 use domain::text::{printable, unlinked};
 use domain::verdict::{Compliance, date};
 
-use crate::updates::{Tally, counted, escaped_len, is_unwatched, of_change};
 use crate::evidence::minute;
+use crate::updates::{Tally, counted, escaped_len, is_unwatched, of_change};
 use crate::words::{MAX_NAMED_KEYS, evidence_lines, joined, short_name, what_changed};
 
 /// Most findings that the message tells in full, and most lines of each list after them.

@@ -13,8 +13,8 @@ use domain::text::{printable, unlinked};
 use domain::verdict::{Compliance, date};
 
 use crate::digest::{ACCOUNT_REACHABLE, Gaps, MAX_ATTRIBUTE_VALUES, News, Update};
-use crate::updates::{counted, escaped_len};
 use crate::evidence::minute;
+use crate::updates::{counted, escaped_len};
 use crate::words::{MAX_NAMED_KEYS, evidence_lines, joined, short_name, what_changed};
 
 /// Most findings that the message tells in full, and most lines of each list after them.
@@ -49,6 +49,17 @@ pub(crate) fn text(news: &News<'_>, updates: &[&Update<'_>], left_out: &[&str]) 
 }
 
 pub(crate) type Place<'a> = (&'a str, &'a str);
+
+/// ` in 3 accounts, 2 Regions`, where the section's heading does not say it.
+fn extent_of(group: &Group<'_>) -> String {
+    let places = group.places();
+    let accounts: BTreeSet<&str> = places.iter().map(|(account, _)| *account).collect();
+    let regions: BTreeSet<&str> = places.iter().map(|(_, region)| *region).collect();
+    if places.len() < 2 || group.0.iter().any(|update| !update.is_of_key()) {
+        return String::new();
+    }
+    format!(" in {}, {}", counted(accounts.len(), "account"), counted(regions.len(), "Region"))
+}
 
 /// What makes findings one group. What is not known is one by its cause, whatever the control; an account that cannot be
 /// reached, by why it cannot.
@@ -181,7 +192,7 @@ impl<'n> Mail<'n> {
         mail.tell_deleted(updates);
         mail.tell_open(groups);
         mail.tell_exemptions(updates);
-        mail.tell_ended("No longer watched", updates, |update| update.is_unwatched());
+        mail.tell_ended("No longer watched", updates, Update::is_unwatched);
         mail.tell_ended("Resolved", updates, |update| {
             update.notice.change == Some(Change::Resolved) && !update.is_unwatched()
         });
@@ -355,7 +366,7 @@ impl<'n> Mail<'n> {
             (false, _) => "Could not look into ",
             (true, false) => "",
         };
-        let _ = write!(self.text, "\n{could_not}{what}{}:\n", self.extent_of(group));
+        let _ = write!(self.text, "\n{could_not}{what}{}:\n", extent_of(group));
         let _ = writeln!(self.text, "  {}", self.headline_with(first, &controls, detail));
         if !first.is_of_key() {
             self.tell_accounts_of(group, omitted);
@@ -370,24 +381,13 @@ impl<'n> Mail<'n> {
         }
     }
 
-    /// ` in 3 accounts, 2 Regions`, where the section's heading does not say it.
-    fn extent_of(&self, group: &Group<'_>) -> String {
-        let places = group.places();
-        let accounts: BTreeSet<&str> = places.iter().map(|(account, _)| *account).collect();
-        let regions: BTreeSet<&str> = places.iter().map(|(_, region)| *region).collect();
-        if places.len() < 2 || group.0.iter().any(|update| !update.is_of_key()) {
-            return String::new();
-        }
-        format!(" in {}, {}", counted(accounts.len(), "account"), counted(regions.len(), "Region"))
-    }
-
     /// Names of the keys of one account and Region: a line each of what has to be done, all in one of what is not known.
     fn tell_keys_of(&mut self, group: &Group<'n>, in_one_line: bool, omitted: &mut Counts<'n>) {
-        let names = by_name(&group.0);
+        let keys = by_name(&group.0);
         let max = if in_one_line { MAX_NAMED_KEYS } else { self.max };
-        let (named, others) = names.split_at(max.min(names.len()));
+        let (named, others) = keys.split_at(max.min(keys.len()));
         if in_one_line {
-            let names: Vec<String> = names.iter().map(|(name, _)| name.clone()).collect();
+            let names: Vec<String> = keys.iter().map(|(name, _)| name.clone()).collect();
             let _ = writeln!(self.text, "    Where: {}", joined(&names, max));
         } else {
             for (name, _) in named {

@@ -3,17 +3,17 @@
 pub mod alert;
 mod alert_email;
 mod alert_json;
-mod evidence;
-#[cfg(feature = "page")]
-mod numbers;
-#[cfg(feature = "page")]
-pub mod page;
 pub mod digest;
 pub mod digest_chat;
 mod digest_email;
 mod digest_json;
+mod evidence;
 pub mod metrics;
+#[cfg(feature = "page")]
+mod numbers;
 pub mod operations;
+#[cfg(feature = "page")]
+pub mod page;
 pub mod response;
 #[cfg(feature = "scan")]
 pub mod scan;

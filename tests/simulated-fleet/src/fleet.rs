@@ -561,7 +561,7 @@ async fn sts_call(state: &FleetState, caller: Caller<'_>, operation: Operation, 
     let role_arn = form.get("RoleArn").cloned().unwrap_or_default();
     let served = match (operation, caller) {
         (Operation::AssumeRole, _) => {
-            accounts::role_in(&role_arn).and_then(|(id, _)| home.accounts.get(id)).cloned().ok_or_else(|| None)
+            accounts::role_in(&role_arn).and_then(|(id, _)| home.accounts.get(id)).cloned().ok_or(None)
         }
         (_, Caller::Home) => Ok(Arc::clone(&home)),
         // The credentials may be of an account that the fleet knows nothing else of.
