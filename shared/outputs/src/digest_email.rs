@@ -50,6 +50,17 @@ pub(crate) fn text(news: &News<'_>, updates: &[&Update<'_>], left_out: &[&str]) 
 
 pub(crate) type Place<'a> = (&'a str, &'a str);
 
+/// ` in 3 accounts, 2 Regions`, where the section's heading does not say it.
+fn extent_of(group: &Group<'_>) -> String {
+    let places = group.places();
+    let accounts: BTreeSet<&str> = places.iter().map(|(account, _)| *account).collect();
+    let regions: BTreeSet<&str> = places.iter().map(|(_, region)| *region).collect();
+    if places.len() < 2 || group.0.iter().any(|update| !update.is_of_key()) {
+        return String::new();
+    }
+    format!(" in {}, {}", counted(accounts.len(), "account"), counted(regions.len(), "Region"))
+}
+
 /// What makes findings one group. What is not known is one by its cause, whatever the control; an account that cannot be
 /// reached, by why it cannot.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -372,11 +383,11 @@ impl<'n> Mail<'n> {
 
     /// Names of the keys of one account and Region: a line each of what has to be done, all in one of what is not known.
     fn tell_keys_of(&mut self, group: &Group<'n>, in_one_line: bool, omitted: &mut Counts<'n>) {
-        let names = by_name(&group.0);
+        let keys = by_name(&group.0);
         let max = if in_one_line { MAX_NAMED_KEYS } else { self.max };
-        let (shown, others) = names.split_at(max.min(names.len()));
+        let (shown, others) = keys.split_at(max.min(keys.len()));
         if in_one_line {
-            let names: Vec<String> = names.iter().map(|(name, _)| name.clone()).collect();
+            let names: Vec<String> = keys.iter().map(|(name, _)| name.clone()).collect();
             let _ = writeln!(self.text, "    Where: {}", joined(&names, max));
         } else {
             for (name, _) in shown {
