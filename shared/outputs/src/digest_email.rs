@@ -701,14 +701,3 @@ pub(crate) fn link(home: &Location, update: &Update<'_>) -> Option<String> {
     let (account_id, region) = (update.part.account_id.to_owned(), update.part.region.to_owned());
     Location { partition: home.partition.clone(), region, account_id }.console_link(&update.record.key_id)
 }
-
-/// ` in 3 accounts, 2 Regions`, where the section's heading does not say it.
-fn extent_of(group: &Group<'_>) -> String {
-    let places = group.places();
-    let accounts: BTreeSet<&str> = places.iter().map(|(account, _)| *account).collect();
-    let regions: BTreeSet<&str> = places.iter().map(|(_, region)| *region).collect();
-    if places.len() < 2 || group.0.iter().any(|update| !update.is_of_key()) {
-        return String::new();
-    }
-    format!(" in {}, {}", counted(accounts.len(), "account"), counted(regions.len(), "Region"))
-}
