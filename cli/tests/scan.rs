@@ -160,7 +160,9 @@ async fn a_scan_says_what_the_functions_say_row_by_row() {
 
 #[test]
 fn a_scan_only_reads_and_makes_no_call_that_its_policy_does_not_allow() {
-    let fleet = Fleet::serve(FleetDescription::load(EXAMPLE).unwrap()).unwrap();
+    let enabled_regions = Some(vec!["eu-west-1".to_owned(), "us-east-1".to_owned()]);
+    let description = FleetDescription { enabled_regions, ..FleetDescription::load(EXAMPLE).unwrap() };
+    let fleet = Fleet::serve(description).unwrap();
     let output = scan(&fleet, &["--all-regions", "--set", "REQUIRED_TAGS=owner"]);
     assert_ends(&output, 4, &["eu-west-1: 2 keys", "us-east-1: 43 keys"]);
     assert_eq!((fleet.mutations(), fleet.published().len(), fleet.unknown_calls()), (0, 0, BTreeMap::new()));

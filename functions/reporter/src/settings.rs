@@ -1,6 +1,6 @@
 //! The reporter's own settings.
 
-use domain::route::{ROUTE_FORMS, Route};
+use domain::route::Route;
 use monitor::settings::{Environment, HomeSettings, InvalidConfiguration, Setting, Text, topic_arn};
 
 static OPERATIONS_TOPIC_ARN: Text<String> = Text {
@@ -16,10 +16,15 @@ static ROUTES: Text<Vec<Route>> = Text {
     name: "ROUTES",
     default: "",
     is_required: false,
-    allowed: ROUTE_FORMS,
-    parse: |value| Route::parse_all(value).ok(),
+    allowed: "a comma-separated list of `<account ID>=<topic ARN>`, none of them twice, each topic a standard one",
+    parse: by_account,
     meaning: "further topics, each told of the accounts that are named with it; empty = none",
 };
+
+/// Routes by account. The reporter does not know which organisational unit an account is in, so it refuses those by unit.
+fn by_account(text: &str) -> Option<Vec<Route>> {
+    Route::parse_all(text).ok().filter(|routes| routes.iter().all(|route| route.units.is_empty()))
+}
 
 static CHAT_TOPIC_ARN: Text<String> = Text {
     name: "CHAT_TOPIC_ARN",

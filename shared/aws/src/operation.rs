@@ -241,7 +241,6 @@ operations! {
     GET_ITEM:                       "dynamodb"   "GetItem",                  Unpaced,         Always,    &[MANAGER];
     PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always,    WHO_WRITES;
     QUERY:                          "dynamodb"   "Query",                    Unpaced,         Always,    WHO_READS_THE_LEDGER;
-    SCAN:                           "dynamodb"   "Scan",                     Unpaced,         Always,    &[REPORTER];
 
     GET_TOPIC_ATTRIBUTES:           "sns"        "GetTopicAttributes",       Unpaced,         Always,    WHO_TELLS;
     // An alert may come twice; lost, it may not be.

@@ -2,10 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a part of a route may look like, for error messages.
-pub const ROUTE_FORMS: &str =
-    "a comma-separated list of `<account ID>=<topic ARN>` and `<organisational unit>=<topic ARN>`, none of them twice";
-
 /// A topic that is told of some accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
