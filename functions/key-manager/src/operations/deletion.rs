@@ -39,10 +39,10 @@ pub(super) async fn schedule(session: &mut Session<'_>, request: &ScheduleDeleti
         return Ok(session.plan([format!("{SCHEDULE} {} in {days} days", key.arn)]));
     }
     session.begin(SCHEDULE).await?;
-    let send = async |kms: &aws_sdk_kms::Client| {
+    let request = async |kms: &aws_sdk_kms::Client| {
         kms.schedule_key_deletion().key_id(&key.id).pending_window_in_days(days).send().await
     };
-    let sent = session.kms.call(SCHEDULE_KEY_DELETION, send).await;
+    let sent = session.kms.call(SCHEDULE_KEY_DELETION, request).await;
     let key = session.kms.describe_key(&key.id, &key.arn).await?;
     match sent {
         Err(failure) if !is_scheduled(&key) => {
@@ -134,8 +134,8 @@ async fn retired_since(session: &Session<'_>, key: &Key) -> Result<Timestamp, St
 /// Was the key's last use before its retirement, and did KMS watch by then?
 async fn unused_since(session: &Session<'_>, key: &Key, retired_at: Timestamp) -> Result<(), String> {
     let unreadable = |why: &str| Err(format!("its last usage cannot be read: {why}"));
-    let send = async |kms: &aws_sdk_kms::Client| kms.get_key_last_usage().key_id(&key.id).send().await;
-    let answer = match session.kms.call(GET_KEY_LAST_USAGE, send).await {
+    let request = async |kms: &aws_sdk_kms::Client| kms.get_key_last_usage().key_id(&key.id).send().await;
+    let answer = match session.kms.call(GET_KEY_LAST_USAGE, request).await {
         Ok(answer) => answer,
         Err(failure) => return unreadable(&error_summary(&failure)),
     };
