@@ -10,6 +10,7 @@
 //! each step, so that whoever comes after a crash knows which call may have been made. Only finished records expire.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use aws::call::Calls;
 use aws::failure::error_summary;
@@ -159,7 +160,11 @@ fn told(action: &Action) -> (Value, String) {
 }
 
 fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// What a claim ended with.

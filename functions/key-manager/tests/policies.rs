@@ -1,6 +1,6 @@
 //! Generated policies, and what an evaluator that others keep lets each principal do under them.
 
-#![expect(clippy::unwrap_used, reason = "a test binary")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
 
 use std::collections::BTreeSet;
 
@@ -84,6 +84,9 @@ const RDS_NOT_FOR_RESOURCE: &[(&str, &str)] =
 const BACKUP_FOR_RESOURCE: &[(&str, &str)] =
     &[("kms:ViaService", "backup.eu-west-1.amazonaws.com"), ("kms:GrantIsForAWSResource", "true")];
 
+/// Policy, principal, action, context, and whether it is allowed.
+type Row<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], bool);
+
 /// Who may do what: principal, action, context, and whether the key policy alone allows it. The account's own statement is
 /// for its root: what it hands over to IAM is IAM's to allow.
 #[test]
@@ -99,7 +102,7 @@ fn who_may_do_what() {
     let mac = policy(&spec("HMAC_256", "GENERATE_VERIFY_MAC"));
     let rsa = policy(&spec("RSA_4096", "ENCRYPT_DECRYPT"));
     let kem = policy(&spec("ML_KEM_768", "ENCAPSULATE_DECAPSULATE"));
-    let rows: &[(&str, &str, &str, &[(&str, &str)], bool)] = &[
+    let rows: &[Row<'_>] = &[
         // The account delegates to its IAM, whatever the purpose.
         (&application, ROOT, "PutKeyPolicy", DIRECT, true),
         (&database, ROOT, "PutKeyPolicy", DIRECT, true),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Session, Stop, check_managed, is_lost, not_allowed};
 use crate::answer::Answer;
-use crate::request::SetAlias;
+use crate::request::{KeyReference, SetAlias};
 
 const CREATE: &str = "CreateAlias";
 const UPDATE: &str = "UpdateAlias";
@@ -69,7 +69,7 @@ pub(super) async fn set(session: &mut Session<'_>, request: &SetAlias) -> Result
     let key = session.managed_key(&request.key).await?;
     let alias = request.alias.as_str();
     let holder = session.holder(alias).await?;
-    let expected = request.expected_current.as_ref().map(|it| it.id());
+    let expected = request.expected_current.as_ref().map(KeyReference::id);
     let mut answer = Answer { alias: Some(alias.to_owned()), ..session.answer() };
     match (holder.as_deref(), expected) {
         (Some(holder), _) if holder == key.id => {

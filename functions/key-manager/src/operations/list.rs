@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::record::{Record, RecordTable, RecordUnavailable};
-use crate::request::ListOperations;
+use crate::request::{KeyReference, ListOperations};
 
 /// The operations about a key, or those of a token, the newest first.
 ///
@@ -11,7 +11,7 @@ use crate::request::ListOperations;
 /// The record is out of reach.
 pub(crate) async fn list(table: &RecordTable, request: &ListOperations) -> Result<Value, RecordUnavailable> {
     let mut records = table.all().await?;
-    let key_id = request.key.as_ref().map(|key| key.id());
+    let key_id = request.key.as_ref().map(KeyReference::id);
     let is_meant = |record: &Record| match (&request.client_token, key_id) {
         (Some(token), _) => record.client_token == token.as_str(),
         (None, Some(id)) => is_about(record, id),

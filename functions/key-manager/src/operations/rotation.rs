@@ -173,9 +173,8 @@ async fn send(session: &mut Session<'_>, rotating: &Rotating, counted_before: u6
     let (id, arn) = (&rotating.key.id, &rotating.key.arn);
     session.begin_counting(ROTATE, Some(counted_before)).await?;
     let send = async |kms: &aws_sdk_kms::Client| kms.rotate_key_on_demand().key_id(id).send().await;
-    let failure = match rotating.kms.call(ROTATE_KEY_ON_DEMAND, send).await {
-        Ok(_) => return session.done(ROTATE).await,
-        Err(failure) => failure,
+    let Err(failure) = rotating.kms.call(ROTATE_KEY_ON_DEMAND, send).await else {
+        return session.done(ROTATE).await;
     };
     if is_lost(&failure) {
         if let Sight::Nothing = look(rotating, counted_before).await? {

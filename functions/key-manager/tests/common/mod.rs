@@ -1,7 +1,13 @@
 //! The real binary against the simulated fleet: requests, records, the passing of time.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
+#![allow(clippy::needless_pass_by_value, reason = "a call site reads `json!(…)`, without a borrow")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper of tests fails by panicking"
+)]
 
 use std::time::Duration;
 
