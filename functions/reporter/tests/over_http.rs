@@ -1,7 +1,5 @@
 //! The reporter's binary against a simulated fleet: what it tells, what it leaves, and everything that can be out of reach.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
-
 mod common;
 
 use std::collections::BTreeSet;
@@ -35,7 +33,7 @@ fn reporter(fleet: &Fleet, settings: &[(&str, &str)]) -> FunctionProcess {
     FunctionProcess::start(BINARY, fleet, &settings).unwrap()
 }
 
-fn with(keys: Value, more: Value) -> Value {
+fn with(keys: Value, more: &Value) -> Value {
     let mut fleet = fleet_of(keys);
     fleet.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     fleet
@@ -138,7 +136,7 @@ async fn what_a_check_recorded_is_told_once_and_marked() {
 async fn a_digest_that_the_topic_did_not_take_comes_again() {
     join_all(["denied", "throttled", "not_found", "server_error", "hang"].map(async |fault| {
         let keys = || json!([off(0), off(1)]);
-        let (team, function) = start(with(keys(), json!({"faults": {"Publish": fault}})), &[]).await;
+        let (team, function) = start(with(keys(), &json!({"faults": {"Publish": fault}})), &[]).await;
         check(&team, "one").await;
         let before = waiting(&team.fleet);
         let outcome =
@@ -175,7 +173,7 @@ async fn without_its_table_the_reporter_fails_before_it_tells_and_the_next_one_m
         let keys = || json!([off(0), off(1)]);
         let (team, function) = start(fleet_of(keys()), &[]).await;
         check(&team, "one").await;
-        team.fleet_is(with(keys(), json!({"faults": {operation: fault}})));
+        team.fleet_is(with(keys(), &json!({"faults": {operation: fault}})));
         let outcome =
             function.invoke_with(&event("one"), Invocation { deadline: SHORT, ..Invocation::default() }).await;
         assert_eq!(error_type(&outcome), "LedgerUnavailable", "{operation} {fault}: {outcome:?}");
@@ -192,7 +190,7 @@ async fn without_its_table_the_reporter_fails_before_it_tells_and_the_next_one_m
 async fn a_digest_that_could_not_be_marked_as_told_says_so_and_comes_again() {
     let (team, function) = start(fleet_of(json!([off(0)])), &[]).await;
     check(&team, "one").await;
-    team.fleet_is(with(json!([off(0)]), json!({"faults": {"BatchWriteItem": "denied"}})));
+    team.fleet_is(with(json!([off(0)]), &json!({"faults": {"BatchWriteItem": "denied"}})));
     let outcome = function.invoke(&event("one")).await;
     assert_eq!((error_type(&outcome), team.fleet.published().len()), ("LedgerUnavailable", 1));
     let message = error_message(&outcome);
@@ -273,7 +271,7 @@ async fn an_early_report_tells_what_is_critical_and_waits_and_nothing_else() {
 #[tokio::test]
 async fn while_nobody_has_confirmed_a_subscription_the_digest_waits() {
     let nobody = json!({"subscriptions_confirmed": 0});
-    let (team, function) = start(with(json!([off(0), off(1)]), nobody), &[]).await;
+    let (team, function) = start(with(json!([off(0), off(1)]), &nobody), &[]).await;
     for execution in ["one", "two"] {
         check(&team, execution).await;
         let outcome = function.invoke(&event(execution)).await;
@@ -372,19 +370,19 @@ async fn checks_that_failed_are_told_to_the_operators_in_one_message() {
 
 #[tokio::test]
 async fn a_route_that_fails_neither_holds_up_nor_repeats_the_digest() {
-    let routed = "arn:aws:sns:us-east-1:123456789012:routed";
-    let routes = format!("123456789012={routed}");
+    let topic = "arn:aws:sns:us-east-1:123456789012:routed";
+    let routes = format!("123456789012={topic}");
     let settings = [("OPERATIONS_TOPIC_ARN", OPERATIONS), ("ROUTES", routes.as_str())];
     let (team, function) = start(fleet_of(json!([off(0)])), &settings).await;
     check(&team, "one").await;
     // The main topic takes it, the next call is the route's.
     let fault = json!({"kind": "denied", "after_calls": 1, "times": 1});
-    team.fleet_is(with(json!([off(0)]), json!({"faults": {"Publish": fault}})));
+    team.fleet_is(with(json!([off(0)]), &json!({"faults": {"Publish": fault}})));
     let answer = ok(function.invoke(&event("one")).await);
     assert_eq!((&answer["failed_routes"], &answer["alerts"]["messages_published"]), (&json!(1), &json!(1)));
-    let counts = [TOPIC, routed, OPERATIONS].map(|topic| on(topic, &team.fleet).len());
+    let counts = [TOPIC, topic, OPERATIONS].map(|topic| on(topic, &team.fleet).len());
     assert_eq!(counts, [1, 0, 1]);
-    assert!(on(OPERATIONS, &team.fleet)[0].message.contains(routed));
+    assert!(on(OPERATIONS, &team.fleet)[0].message.contains(topic));
     let answer = ok(function.invoke(&event("two")).await);
     assert_eq!((&answer["failed_routes"], team.fleet.published().len()), (&json!(0), 2));
 }

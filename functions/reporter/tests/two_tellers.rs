@@ -1,7 +1,7 @@
 //! Two tellers over one part of the ledger, with the time in the test's hand: without faults each change is told once; with a
 //! crash at any write, at least once.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test binary")]
+#![expect(clippy::unwrap_used, reason = "a test binary")]
 
 mod common;
 
