@@ -1,5 +1,7 @@
 //! The reporter's binary against a simulated fleet: what it tells, what it leaves, and everything that can be out of reach.
 
+#![expect(clippy::unwrap_used, reason = "a test binary")]
+
 mod common;
 
 use std::collections::BTreeSet;
