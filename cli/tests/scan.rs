@@ -664,6 +664,8 @@ fn the_controls_are_those_of_the_documentation() {
             .as_array()
             .unwrap()
             .iter()
+            // Whether an account could be looked into is a question of the daily check over many.
+            .filter(|it| it["function"] != "reporter")
             .map(|it| (it["id"].clone(), it["title"].clone()))
             .collect::<Vec<_>>()
     };
