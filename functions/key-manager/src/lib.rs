@@ -1,7 +1,7 @@
 //! Keys are created, rotated, replicated, retired and audited when somebody asks: never on a schedule.
 //!
 //! One binary, two functions: `OPERATIONS` says which operations a deployment answers. A request that changes something is
-//! claimed in the [record](record) first, recorded before and after each step, and answered with what came of it; the same
+//! claimed in the [record] first, recorded before and after each step, and answered with what came of it; the same
 //! request again goes on where it stopped.
 
 pub mod answer;

@@ -1,6 +1,6 @@
 //! A scan as people read it in a terminal: the worst first, what was not known, and the counts at the end.
 //!
-//! From [`WIDE`] columns on findings stand in a table, below that one under the other. Other people's text comes in through
+//! From `WIDE` columns on findings stand in a table, below that one under the other. Other people's text comes in through
 //! [`printable`] alone.
 
 use std::collections::BTreeMap;
