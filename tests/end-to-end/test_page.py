@@ -111,7 +111,7 @@ def test_filter_by_severity(show, severity):
     for box in page.locator("#filters [type=checkbox]").all():
         if box.get_attribute("value") != its_class:
             box.uncheck()
-    wait_for(page, "document.getElementById('shown').textContent.includes(' of ')")
+    wait_for(page, f"document.querySelectorAll('#keys li:not([hidden]) > b').length === {expected}")
     left = page.locator("#keys li:not([hidden]) > b")
     assert set(left.all_text_contents()) == {severity}
     assert counts(page.locator("#shown").inner_text())[0] == left.count() == expected > 0

@@ -13,7 +13,7 @@ from test_deployed import verdicts, without
 
 @pytest.fixture(scope="module")
 def finding(deployment):
-    (finding,) = json.loads(deployment.scheduled[USAGE]["Message"])["new"]
+    (finding,) = [it for it in json.loads(deployment.scheduled["Message"])["new"] if it["function"] == USAGE]
     return finding
 
 
