@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::key_policy::is_account_id;
+
 /// A topic that is told of some accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -53,10 +55,6 @@ impl Route {
         }
         Ok(routes.into_values().collect())
     }
-}
-
-fn is_account_id(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `ou-`, four to 32 letters and digits, a dash, eight to 32 letters and digits.
