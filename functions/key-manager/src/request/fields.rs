@@ -3,7 +3,7 @@
 use std::fmt;
 
 use domain::key_policy::is_account_id;
-use domain::location::Location;
+use domain::location::{Location, partition_of};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -199,18 +199,9 @@ impl PrincipalArn {
 }
 
 impl RegionName {
-    /// The partition that the Region is of, by how AWS names its Regions.
+    /// The partition that the Region is of.
     pub fn partition(&self) -> &'static str {
-        const PREFIXES: [(&str, &str); 7] = [
-            ("cn-", "aws-cn"),
-            ("us-gov-", "aws-us-gov"),
-            ("us-iso-", "aws-iso"),
-            ("us-isob-", "aws-iso-b"),
-            ("eu-isoe-", "aws-iso-e"),
-            ("us-isof-", "aws-iso-f"),
-            ("eusc-", "aws-eusc"),
-        ];
-        PREFIXES.iter().find(|(prefix, _)| self.0.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
+        partition_of(&self.0)
     }
 }
 
