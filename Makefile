@@ -52,9 +52,11 @@ unit: cargo ## The Rust tests
 e2e: cargo $(TOOLS) ## The end-to-end suite in a local AWS
 	@exec $(BIN)/python -m pytest tests/end-to-end
 
-bench: cargo $(TOOLS) ## Measure rotation-checker beside other ways to ask the same; writes docs/benchmark.md
+bench: cargo $(TOOLS) ## Measure rotation-checker beside other ways to ask the same; writes docs/benchmark.md and .svg
+	cargo build --release --package benchmarks --package rotation-checker --features rotation-checker/unpaced
+	@mv target/release/rotation-checker target/release/rotation-checker-unpaced
 	cargo build --release --package benchmarks --package rotation-checker
-	@exec target/release/bench
+	@exec target/release/bench $(BENCH)
 
 fmt: cargo $(TOOLS) ## Format Rust and Python
 	cargo fmt --all

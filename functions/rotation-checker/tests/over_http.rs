@@ -580,6 +580,17 @@ async fn the_calls_keep_to_their_share_of_the_quota() {
     assert_peak_rate(&fleet, "GetKeyRotationStatus", 50);
 }
 
+/// The benchmark's switch means nothing to a build without its feature.
+#[tokio::test]
+async fn no_variable_turns_the_pace_off() {
+    let (fleet, function) = start(
+        fleet_of(json!([{"count": 300}])),
+        &[("KMS_QUOTA_SHARE", "0.05"), ("KMS_QUOTA_CALLERS", "1"), ("KMS_PACE", "off")],
+    );
+    ok(function.invoke(&json!({})).await);
+    assert_peak_rate(&fleet, "DescribeKey", 100);
+}
+
 #[tokio::test]
 async fn retries_keep_to_the_share_too() {
     let faults = json!({"GetKeyRotationStatus": {"kind": "throttled", "times": 2}});

@@ -67,6 +67,9 @@ impl QuotaShare {
 impl Paces {
     /// Paces that use that share of each quota.
     pub(crate) fn new(share: QuotaShare) -> Self {
+        if is_off() {
+            return Self(BTreeMap::new());
+        }
         // Which quota the use of a key counts against depends on the key.
         let using = |row: &Operation| Cryptography::ALL.map(|key| row.with(key));
         let rows = ALL.iter().flat_map(|row| {
@@ -87,6 +90,19 @@ impl Paces {
             pace.wait().await;
         }
     }
+}
+
+/// Is there no pace at all? A build for the benchmark can be told so by `KMS_PACE=off`.
+#[cfg(feature = "unpaced")]
+#[expect(clippy::disallowed_methods, reason = "no setting: no build that ships reads it")]
+fn is_off() -> bool {
+    std::env::var_os("KMS_PACE").is_some_and(|pace| pace == "off")
+}
+
+/// What ships keeps its pace, whatever the environment says.
+#[cfg(not(feature = "unpaced"))]
+const fn is_off() -> bool {
+    false
 }
 
 /// A steady pace with bursts of at most a tenth of a second.

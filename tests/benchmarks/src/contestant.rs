@@ -17,6 +17,8 @@ use crate::DONE;
 pub enum Contestant {
     /// A function's release binary, under the Lambda Runtime API.
     Function {
+        /// What the table calls it.
+        name: &'static str,
         /// Where the binary lies.
         binary: PathBuf,
         /// Its settings beside the topic.
@@ -50,23 +52,22 @@ pub struct Measured {
 const LIMIT: Duration = Duration::from_mins(15);
 
 impl Contestant {
-    /// A function at the whole of each quota, as if it were alone.
-    pub fn alone(binary: impl Into<PathBuf>) -> Self {
-        Self::with(binary, &[("KMS_QUOTA_SHARE", "1"), ("KMS_QUOTA_CALLERS", "1")])
-    }
-
-    /// A function with these settings.
-    pub fn with(binary: impl Into<PathBuf>, settings: &[(&str, &str)]) -> Self {
+    /// A function with these settings beside the topic.
+    pub fn function(name: &'static str, binary: PathBuf, settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self::Function { binary: binary.into(), settings }
+        Self::Function { name, binary, settings }
     }
 
     /// What the table calls it.
-    pub fn name(&self) -> &str {
+    pub const fn name(&self) -> &str {
         match self {
-            Self::Function { binary, .. } => binary.file_stem().and_then(|name| name.to_str()).unwrap_or("function"),
-            Self::Program { name, .. } => name,
+            Self::Function { name, .. } | Self::Program { name, .. } => name,
         }
+    }
+
+    /// Does it ask of one key after another?
+    pub fn is_one_by_one(&self) -> bool {
+        matches!(self, Self::Program { command, .. } if command.iter().any(|word| word.ends_with(".py")))
     }
 
     /// Runs it once over the fleet, in a new process.
@@ -77,7 +78,7 @@ impl Contestant {
         fleet.clear_calls();
         fleet.clear_published();
         let (wall, cpu, peak_memory_kib) = match self {
-            Self::Function { binary, settings } => invoke(binary, settings, fleet).await?,
+            Self::Function { binary, settings, .. } => invoke(binary, settings, fleet).await?,
             Self::Program { command, .. } => run(command, fleet).await?,
         };
         let calls = fleet.calls().into_iter().filter(|(operation, _)| operation != "Publish");
@@ -102,7 +103,9 @@ async fn invoke(
     let outcome = function.invoke_with(&json!({}), Invocation { deadline: LIMIT, ..Invocation::default() }).await;
     let wall = function.startup_time().unwrap_or_default() + outcome.elapsed;
     let (cpu, peak) = (function.cpu_time(), function.peak_memory_kib());
-    ok(outcome);
+    if ok(outcome)["complete"] != true {
+        return Err(format!("`{}` did not reach every key", binary.display()).into());
+    }
     Ok((wall, cpu.unwrap_or_default(), peak.unwrap_or_default()))
 }
 

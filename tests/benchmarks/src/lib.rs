@@ -6,7 +6,10 @@
 
 pub mod contestant;
 pub mod fleet;
+pub mod plot;
 pub mod report;
+pub mod startup;
+pub mod tls;
 
 /// What a contestant that is no Lambda function prints when it has its result, before it waits for its input to end.
 pub const DONE: &str = "done ";

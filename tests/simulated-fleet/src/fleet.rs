@@ -82,6 +82,11 @@ impl Fleet {
         format!("http://{}", self.server.address())
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.server.address()
+    }
+
     /// What is being served.
     pub fn description(&self) -> FleetDescription {
         self.state.served().model.description.clone()
