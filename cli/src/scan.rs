@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use monitor::check::AnyCheck;
 use monitor::deadlines::Deadlines;
 use monitor::evaluation::{Monitor, Request};
+use monitor::inventory::Begin;
 use monitor::settings::{Environment, EvaluationSettings, HomeSettings};
 use monitor::target::{Home, Target};
 use outputs::scan::{Scan, is_open};
@@ -295,7 +296,7 @@ impl Plan {
         let request = Request {
             keys: keys.as_deref(),
             is_of_key_events: false,
-            now: self.now,
+            begin: Begin::ByDay(self.now),
             judged_at: self.judged_at,
             verbose: self.keeps_all(),
             known: BTreeSet::new(),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -333,4 +334,29 @@ async fn a_key_named_twice_or_unknown_or_excluded() {
     assert_eq!(response["keys_listed"], 2);
     assert_all(&response, &generated_key_id(0), ("NOT_APPLICABLE", "excluded"));
     assert_all(&response, "b", ("INSUFFICIENT_DATA", "not_found"));
+}
+
+/// Days that are too short for all keys: each run says how many it left, the next one begins with those, and after the
+/// days that all keys take, and one more, each had its turn. A key that hangs is in nobody's way.
+#[tokio::test]
+async fn no_key_waits_longer_than_all_keys_take() {
+    const KEYS: usize = 200;
+    let mut keys: Vec<Value> = (0..KEYS).map(|_| old(&json!({}))).collect();
+    keys[7]["faults"] = json!({"DescribeKey": "hang"});
+    let slow = [("KMS_QUOTA_SHARE", "0.15"), ("KMS_QUOTA_CALLERS", "1"), WITH_LEDGER];
+    let (_fleet, function) = start(json!({"keys": keys, "tables": [WITH_LEDGER.1]}), &slow);
+    let mut seen = BTreeSet::new();
+    let (mut days, mut fewest) = (0, KEYS);
+    while seen.len() < KEYS - 1 {
+        let deadline = Duration::from_secs(6);
+        let response = ok(function.invoke_with(&verbose(), Invocation { deadline, ..Invocation::default() }).await);
+        let judged: BTreeSet<String> = verdicts(&response).into_keys().map(|(key_id, _)| key_id).collect();
+        let not_reached = usize::try_from(response["keys_not_reached"].as_u64().unwrap()).unwrap();
+        assert_eq!((judged.len() + not_reached, &response["complete"]), (KEYS, &json!(false)));
+        assert!((1..KEYS).contains(&judged.len()), "{not_reached} of {KEYS} not reached");
+        days += 1;
+        fewest = fewest.min(judged.len());
+        seen.extend(judged);
+        assert!(days <= KEYS.div_ceil(fewest) + 1, "{days} days, {fewest} keys a day at least, {} seen", seen.len());
+    }
 }

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::check::{AnyCheck, BegunCheck, KeyTags, Outcome, RunContext};
 use crate::deadlines::Deadlines;
 use crate::error::RunError;
-use crate::inventory::{Candidate, Inventory, Source};
+use crate::inventory::{Begin, Candidate, Inventory, Source};
 use crate::observer::{Observer, Unobserved};
 use crate::settings::EvaluationSettings;
 use crate::target::Target;
@@ -55,8 +55,8 @@ pub struct Request<'a> {
     pub keys: Option<&'a [KeyName]>,
     /// Are the keys those of events about them? Then a key that does not exist is gone, not misnamed.
     pub is_of_key_events: bool,
-    /// The present.
-    pub now: Timestamp,
+    /// Where a run over all keys begins.
+    pub begin: Begin<'a>,
     /// Instant that everything is judged for.
     pub judged_at: Timestamp,
     /// Does the report carry every evaluation?
@@ -72,6 +72,8 @@ pub struct Request<'a> {
 pub struct Evaluation {
     /// By check, in their order.
     pub checks: Vec<CheckEvaluation>,
+    /// If it was to look at every key and did not come to all: ID of the one that the next evaluation should begin with.
+    pub next_key: Option<String>,
     /// KMS requests sent, retries included.
     pub kms_calls: u64,
     /// KMS requests throttled.
@@ -164,7 +166,7 @@ impl Monitor<'_> {
         let EvaluationSettings { quota_share, monitored_keys, excluded_keys, .. } = self.settings;
         let kms = Kms::new(&target.config, *quota_share);
         let location = &target.location;
-        let inventory = Inventory::take(&kms, location, request.keys, monitored_keys, excluded_keys, request.now);
+        let inventory = Inventory::take(&kms, location, request.keys, monitored_keys, excluded_keys, request.begin);
         let inventory = async {
             let late = || Err(RunError::ListKeysFailed("the time of the invocation ran out".to_owned()));
             timeout_at(deadlines.evaluated, inventory).await.unwrap_or_else(|_| late())
@@ -183,6 +185,7 @@ impl Monitor<'_> {
         let begun = unless(&stopped, join_all(self.checks.iter().map(|check| check.begin(&run)))).await;
         // Without what the checks begin with, no key can be judged.
         let begun = begun.unwrap_or_default();
+        let mut next_key = None;
         if begun.is_empty() {
             for it in &mut evaluated {
                 it.end(&inventory, 0);
@@ -190,7 +193,7 @@ impl Monitor<'_> {
         } else {
             let checks =
                 Checks { begun: &begun, kms: &kms, request, settings: self.settings, observer, stopped: &stopped };
-            checks.evaluate(&run, &mut evaluated).await;
+            next_key = checks.evaluate(&run, &mut evaluated).await;
             let naming = name_by_aliases(&kms, deadlines.named, &mut evaluated);
             if stopped.peek().is_none() {
                 naming.await;
@@ -205,7 +208,7 @@ impl Monitor<'_> {
             samples: begun.next().map(|begun| begun.measured()).unwrap_or_default(),
         });
         let checks = checks.collect();
-        Ok(Evaluation { checks, kms_calls: kms.calls().sent(), kms_throttles: kms.calls().throttled() })
+        Ok(Evaluation { checks, next_key, kms_calls: kms.calls().sent(), kms_throttles: kms.calls().throttled() })
     }
 }
 
@@ -258,18 +261,21 @@ struct Checks<'a, 's> {
 }
 
 impl<'a> Checks<'a, '_> {
-    async fn evaluate(&self, run: &RunContext<'_>, evaluated: &mut [Evaluated]) {
+    /// Judges the keys. ID of the listed key that the next evaluation should begin with, if not all were reached.
+    async fn evaluate(&self, run: &RunContext<'_>, evaluated: &mut [Evaluated]) -> Option<String> {
         let inventory = run.inventory;
-        let keys = futures::stream::iter(inventory.candidates(&run.target.location))
-            .map(|candidate| self.evaluate_key(candidate))
+        let keys = futures::stream::iter(inventory.candidates(&run.target.location).enumerate())
+            .map(async |(place, candidate)| (place, self.evaluate_key(candidate).await))
             .buffer_unordered(KEYS_AT_A_TIME)
             .take_until(self.stopped.clone());
         let mut keys = pin!(keys);
         let mut reached = 0;
+        let mut progress = Progress::default();
         let mut tags_failed = FailedTags::default();
         let mut provisional = Vec::new();
-        while let Ok(Some(key)) = timeout_at(run.deadlines.evaluated, keys.next()).await {
+        while let Ok(Some((place, key))) = timeout_at(run.deadlines.evaluated, keys.next()).await {
             reached += 1;
+            progress.reached(place);
             let EvaluatedKey { key, source, outcomes, tags, is_excluded_by_tag } = key;
             tags_failed.note(&tags);
             self.observer.evaluated(&mut outcomes.iter().flat_map(Outcome::verdicts));
@@ -307,6 +313,7 @@ impl<'a> Checks<'a, '_> {
             tracing::warn!(keys_not_reached = not_reached, "time ran short");
         }
         tags_failed.warn();
+        inventory.listed_at(progress.next_begin()).map(str::to_owned)
     }
 
     async fn evaluate_key(&self, candidate: Candidate) -> EvaluatedKey {
@@ -420,6 +427,31 @@ async fn exempting_tags(tags: &KeyTags<'_>, verdicts: impl IntoIterator<Item = &
     Some(tags.get().await.map(|tags| tags.iter().filter_map(exempting).collect()).map_err(Clone::clone))
 }
 
+/// How far an evaluation has come in its order. Keys under way end in any order.
+#[derive(Debug, Default)]
+struct Progress {
+    /// All places before this one are reached.
+    first_open: usize,
+    /// Places behind it that are reached.
+    ahead: BTreeSet<usize>,
+}
+
+impl Progress {
+    fn reached(&mut self, place: usize) {
+        self.ahead.insert(place);
+        while self.ahead.remove(&self.first_open) {
+            self.first_open += 1;
+        }
+    }
+
+    /// Where the next evaluation should begin: with the first key that this one did not reach. A key that is never reached
+    /// in time must not keep the others from their turn: if this evaluation began with it, the next one goes on behind
+    /// those that were reached.
+    fn next_begin(&self) -> usize {
+        if self.first_open == 0 { self.ahead.len() } else { self.first_open }
+    }
+}
+
 /// Keys whose tags could not be read: how many, and why the last of them.
 #[derive(Default)]
 struct FailedTags {
@@ -457,5 +489,19 @@ async fn name_by_aliases(kms: &Kms, until: Instant, evaluated: &mut [Evaluated])
     }
     for Evaluated { report, .. } in evaluated {
         report.close(&aliases);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_evaluation_begins_with_the_first_key_that_was_not_reached() {
+        for (reached, next) in [(&[][..], 0), (&[0, 1, 2], 3), (&[2, 0, 1], 3), (&[0, 2, 3], 1), (&[1, 2, 3], 3)] {
+            let mut progress = Progress::default();
+            reached.iter().for_each(|place| progress.reached(*place));
+            assert_eq!(progress.next_begin(), next, "{reached:?}");
+        }
     }
 }

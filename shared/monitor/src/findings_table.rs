@@ -2,6 +2,7 @@
 //!
 //! | `pk` | `sk` | item |
 //! |---|---|---|
+//! | `<account>#<region>#<function>` | `progress` | with which key the next run over all keys begins |
 //! | `<account>#<region>#<function>` | `lease` | the run that may tell the team: its owner, and when its time ends |
 //! | same | `open#<key ARN>#<control>#<compliance>` | an open finding: a [`Record`] |
 //! | same | `past#<key ARN>#<control>#<compliance>#<first seen>` | a resolved one, until `expires_at` |
@@ -41,6 +42,9 @@ const ITEMS_A_BATCH: usize = 25;
 
 /// Batches that are on their way at the same time.
 const BATCHES_AT_A_TIME: usize = 8;
+
+/// The sort key of the item that says how far the last run over all keys came.
+const PROGRESS: &str = "progress";
 
 /// The first wait before a lease is asked for again, or before items that DynamoDB left out are sent again. It doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -307,6 +311,47 @@ impl<'a> FindingsTable<'a> {
         }
     }
 
+    /// The key that the last run over all keys did not come to, if it did not come to all.
+    ///
+    /// # Errors
+    /// [`RunError::LedgerUnavailable`].
+    pub async fn next_key(&self, until: Instant) -> Result<Option<String>, RunError> {
+        let request = self
+            .home
+            .dynamodb
+            .query()
+            .table_name(self.name)
+            .consistent_read(true)
+            .key_condition_expression("#pk = :pk AND #sk = :progress")
+            .expression_attribute_names("#pk", "pk")
+            .expression_attribute_names("#sk", "sk")
+            .expression_attribute_values(":pk", AttributeValue::S(self.partition.clone()))
+            .expression_attribute_values(":progress", AttributeValue::S(PROGRESS.to_owned()));
+        let query = self.home.calls.make(QUERY, async || request.clone().send().await);
+        let page = timeout_at(until, query).await.map_err(|_| self.out_of_time())?;
+        let items = page.map_err(|failure| self.failed(&failure))?.items.unwrap_or_default();
+        Ok(items.first().and_then(|item| item.get("next_key")?.as_s().ok().cloned()))
+    }
+
+    /// Says with which key the next run over all keys should begin. If that fails, it begins where this one did.
+    pub async fn keep_next_key(&self, key_id: &str, until: Instant) {
+        let request = self
+            .home
+            .dynamodb
+            .put_item()
+            .table_name(self.name)
+            .set_item(Some(self.item(PROGRESS)))
+            .item("next_key", AttributeValue::S(key_id.to_owned()));
+        let put = self.home.calls.make(PUT_ITEM, async || request.clone().send().await);
+        match timeout_at(until, put).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) => {
+                tracing::warn!(error = error_summary(&failure), "the next run begins where this one did");
+            }
+            Err(_) => tracing::warn!("time ran short: the next run begins where this one did"),
+        }
+    }
+
     /// Writes open findings.
     ///
     /// # Errors
@@ -432,7 +477,7 @@ fn waiting_partition(n: u32) -> String {
 }
 
 /// The hash FNV-1a: the same in every version, which is all that matters here.
-fn fnv_1a(text: &str) -> u32 {
+pub(crate) fn fnv_1a(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 

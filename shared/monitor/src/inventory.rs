@@ -10,6 +10,7 @@ use domain::verdict::{Verdict, excluded, not_found};
 use jiff::Timestamp;
 
 use crate::error::RunError;
+use crate::findings_table::fnv_1a;
 
 /// A key that the run has to look at.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,15 @@ pub struct Candidate {
     pub key: KeyIdentity,
     /// Why the run looks at it.
     pub source: Source,
+}
+
+/// Where a run over all keys begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Begin<'a> {
+    /// With this key, or the one that would follow it.
+    With(&'a str),
+    /// Nobody knows where the last run ended: as the day has it.
+    ByDay(Timestamp),
 }
 
 /// How a key came into the run.
@@ -38,7 +48,7 @@ pub enum Source {
 /// A key ID is all that is held of a key that waits its turn, some 70 bytes.
 #[derive(Debug)]
 pub struct Inventory {
-    /// In the day's order: two sorted parts, the smaller IDs in the second.
+    /// In the run's order: two parts, each sorted by [`turn`], the smaller ones in the second.
     listed: Vec<String>,
     first_part: usize,
     others: Vec<Candidate>,
@@ -62,7 +72,7 @@ impl Inventory {
         asked_for: Option<&[KeyName]>,
         monitored: &[KeyName],
         left_out: &[KeyName],
-        now: Timestamp,
+        begin: Begin<'_>,
     ) -> Result<Self, RunError> {
         let asked_for = asked_for.unwrap_or_default();
         let names = || asked_for.iter().chain(monitored).chain(left_out).map(|name| name.at(location));
@@ -92,7 +102,7 @@ impl Inventory {
             complete: true,
         };
         if of_every_key {
-            inventory.list(kms, now).await?;
+            inventory.list(kms, begin).await?;
         } else if asked_for.is_empty() {
             inventory.others = scope;
         } else {
@@ -112,7 +122,7 @@ impl Inventory {
     }
 
     /// Reads `ListKeys` to its end. What a page beyond the first fails with only makes the inventory incomplete.
-    async fn list(&mut self, kms: &Kms, now: Timestamp) -> Result<(), RunError> {
+    async fn list(&mut self, kms: &Kms, begin: Begin<'_>) -> Result<(), RunError> {
         let mut pages = kms.list_keys();
         let mut is_first = true;
         loop {
@@ -134,9 +144,12 @@ impl Inventory {
                 }
             }
         }
-        self.listed.sort_unstable();
+        self.listed.sort_unstable_by(|a, b| turn(a).cmp(&turn(b)));
         self.listed.dedup();
-        let start = first_turn(self.listed.len(), now);
+        let start = match begin {
+            Begin::With(key_id) => self.listed.partition_point(|id| turn(id) < turn(key_id)) % self.listed.len().max(1),
+            Begin::ByDay(now) => first_turn(self.listed.len(), now),
+        };
         self.listed.rotate_left(start);
         self.first_part = self.listed.len() - start;
         Ok(())
@@ -150,7 +163,7 @@ impl Inventory {
     /// Did `ListKeys` give this key?
     pub fn lists(&self, key_id: &str) -> bool {
         let (first, second) = self.listed.split_at(self.first_part);
-        [first, second].iter().any(|part| part.binary_search_by(|id| id.as_str().cmp(key_id)).is_ok())
+        [first, second].iter().any(|part| part.binary_search_by(|id| turn(id).cmp(&turn(key_id))).is_ok())
     }
 
     /// Will the run look at this key? It will not if the key is excluded.
@@ -159,9 +172,14 @@ impl Inventory {
         !self.excluded.contains(key_id) && (self.lists(key_id) || is_named())
     }
 
-    /// The key that the day's order begins with, if the keys were listed.
+    /// The key that the run's order begins with, if the keys were listed.
     pub fn first_listed(&self) -> Option<&str> {
         self.listed.first().map(String::as_str)
+    }
+
+    /// The listed key at that place of the run's order.
+    pub fn listed_at(&self, place: usize) -> Option<&str> {
+        self.listed.get(place).map(String::as_str)
     }
 
     /// How many keys the run has to look at.
@@ -213,7 +231,13 @@ fn find(name: Named<'_>, location: &Location, aliases: &Result<BTreeMap<String, 
     }
 }
 
-/// Where in the list a day's run begins: each day a golden ratio of the list further on. Whatever share of the keys a
+/// What the keys are ordered by. Keys whose IDs are neighbours may be of a kind (those of several Regions begin with
+/// `mrk-`), and a run over keys of one kind waits for one quota while others lie idle.
+fn turn(key_id: &str) -> (u32, &str) {
+    (fnv_1a(key_id), key_id)
+}
+
+/// Where in the list a day's run begins if nobody knows where the last one ended: each day a golden ratio of the list further on. Whatever share of the keys a
 /// run reaches before its deadline, the next one begins among those that it did not reach, or reaches all of them, and
 /// no key waits much longer than others.
 fn first_turn(keys: usize, now: Timestamp) -> usize {
@@ -234,13 +258,16 @@ mod tests {
 
     #[test]
     fn knows_its_keys_in_whatever_order() {
-        let ids = |numbers: &[u32]| numbers.iter().map(|n| format!("k{n}")).collect::<Vec<_>>();
+        let ids = |numbers: [u32; 3]| numbers.map(|n| format!("k{n}")).to_vec();
         let named =
             |id: &str, source| Candidate { key: KeyIdentity { arn: format!("arn:{id}"), id: id.into() }, source };
-        for (listed, first_part) in [(&[1, 3, 5][..], 3), (&[3, 5, 1], 2), (&[5, 1, 3], 1)] {
+        for start in 0..3 {
+            let mut listed = ids([1, 3, 5]);
+            listed.sort_by(|a, b| turn(a).cmp(&turn(b)));
+            listed.rotate_left(start);
             let inventory = Inventory {
-                listed: ids(listed),
-                first_part,
+                listed: listed.clone(),
+                first_part: 3 - start,
                 others: vec![
                     named("n", Source::Named),
                     named("s", Source::Settled(Box::new(not_found("no such key")))),
@@ -259,7 +286,7 @@ mod tests {
             ] {
                 assert_eq!((inventory.lists(id), inventory.looks_at(id)), (lists, looks_at), "{id} in {listed:?}");
             }
-            assert_eq!(inventory.first_listed(), ids(listed).first().map(String::as_str));
+            assert_eq!(inventory.first_listed(), listed.first().map(String::as_str));
         }
     }
 

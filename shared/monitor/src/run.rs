@@ -13,6 +13,7 @@ use crate::deadlines::Deadlines;
 use crate::error::RunError;
 use crate::evaluation::{CheckEvaluation, Evaluation, Monitor, Request};
 use crate::findings_table::{FindingsTable, Lease};
+use crate::inventory::Begin;
 use crate::notification;
 use crate::outcomes;
 use crate::settings::EvaluationSettings;
@@ -125,18 +126,22 @@ impl Run<'_> {
             Some(table) => Ledger::new(table.read(deadlines.evaluated).await?).told(options.notify),
             None => Ledger::default(),
         };
+        let next_key = match table {
+            Some(table) if options.keys.is_none() => table.next_key(deadlines.evaluated).await?,
+            _ => None,
+        };
         let judged_at = options.as_of.unwrap_or(now);
         let request = Request {
             keys: options.keys.as_deref(),
             is_of_key_events: self.is_of_key_events,
-            now,
+            begin: next_key.as_deref().map_or(Begin::ByDay(now), Begin::With),
             judged_at,
             verbose: options.verbose,
             known: ledger.keys(),
             excluded: ledger.excluded_keys(),
         };
         let monitor = Monitor { settings: self.settings, checks: &[self.check] };
-        let Evaluation { checks, kms_calls, kms_throttles } =
+        let Evaluation { checks, next_key, kms_calls, kms_throttles } =
             monitor.evaluate(self.target, &request, deadlines).await?;
         let evaluation = checks.into_iter().next();
         let Some(CheckEvaluation { mut report, sightings, samples }) = evaluation else {
@@ -159,6 +164,10 @@ impl Run<'_> {
                 notification::notify(self.home, recorder, &report, reconciliation, now, deadlines).await?
             }
         };
+        // Only now: what was found is recorded, and need not be found again.
+        if let (Some((table, _)), Some(key_id)) = (table.zip(lease), &next_key) {
+            table.keep_next_key(key_id, deadlines.notified).await;
+        }
         Ok(RunOutcome { report, alerts, samples, kms_calls, kms_throttles })
     }
 }

@@ -11,6 +11,7 @@ use common::{LateCheck, SmallCheck, config_for, location};
 use monitor::check::AnyCheck;
 use monitor::deadlines::Deadlines;
 use monitor::evaluation::{Evaluation, Monitor, Request};
+use monitor::inventory::Begin;
 use monitor::settings::{Environment, EvaluationSettings};
 use monitor::target::Target;
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ async fn evaluate(fleet: &Fleet, checks: &[&dyn AnyCheck], time: Duration) -> Ev
     let request = Request {
         keys: None,
         is_of_key_events: false,
-        now,
+        begin: Begin::ByDay(now),
         judged_at: now,
         verbose: true,
         known: BTreeSet::new(),

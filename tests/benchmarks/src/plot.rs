@@ -12,8 +12,13 @@ type Error = Box<dyn std::error::Error>;
 
 const SIZE: (u32, u32) = (960, 420);
 /// Distinguishable to people who see few colours, on white and in grey (the palette of Okabe and Ito).
-const COLOURS: [RGBColor; 5] =
-    [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167), RGBColor(86, 180, 233)];
+const COLOURS: [RGBColor; 5] = [
+    RGBColor(0, 114, 178),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+];
 
 /// Draws wall time over keys at the highest latency with quotas, and CPU time over keys at the lowest without.
 ///
@@ -66,9 +71,10 @@ where
         .build_cartesian_2d((80.0..130_000.0).log_scale(), (0.01..most * 2.0).log_scale())?;
     chart.configure_mesh().x_desc("keys").light_line_style(WHITE).draw()?;
     for ((name, points), colour) in lines.iter().zip(COLOURS) {
-        chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?.label(name).legend(
-            move |(x, y)| PathElement::new(vec![(x, y), (x + 14, y)], colour.stroke_width(2)),
-        );
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 14, y)], colour.stroke_width(2)));
         chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
     }
     chart

@@ -26,6 +26,7 @@ use lambda::RequestContext;
 use monitor::check::{AnyCheck, Check};
 use monitor::deadlines::Deadlines;
 use monitor::evaluation::{Monitor, Request};
+use monitor::inventory::Begin;
 use monitor::settings::{Environment, EvaluationSettings, FINDINGS_TABLE, InvalidConfiguration};
 use monitor::target::Target;
 use rotation_checker::RotationChecker;
@@ -387,7 +388,7 @@ async fn verdicts(manager: &KeyManager, invocation: &RequestContext, key: &Key) 
     let request = Request {
         keys: Some(&[name]),
         is_of_key_events: false,
-        now: invocation.now,
+        begin: Begin::ByDay(invocation.now),
         judged_at: invocation.now,
         verbose: true,
         known: BTreeSet::new(),

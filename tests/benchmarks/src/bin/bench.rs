@@ -132,8 +132,7 @@ fn contestants(quotas: bool) -> Result<Vec<Contestant>, Error> {
         Contestant::Program { name: "bare HTTP client", command: vec![shown(&beside("bare-client")?), endpoint] };
     if !quotas {
         let unpaced = [ALONE.as_slice(), &[("KMS_PACE", "off")]].concat();
-        let unpaced =
-            Contestant::function("rotation-checker, pace off", beside("rotation-checker-unpaced")?, &unpaced);
+        let unpaced = Contestant::function("rotation-checker, pace off", beside("rotation-checker-unpaced")?, &unpaced);
         return Ok(vec![function, unpaced, plain, bare]);
     }
     let program = shown(&project().join("source_program.py"));
