@@ -18,7 +18,7 @@ mod trail;
 use aws::kms::Kms;
 use aws_config::SdkConfig;
 use jiff::Timestamp;
-use lambda::{RequestContext, Service};
+use lambda::{Function, Invocation};
 use monitor::settings::{Environment, InvalidConfiguration};
 use serde_json::Value;
 
@@ -42,7 +42,8 @@ pub struct KeyManager {
     dynamodb: aws_sdk_dynamodb::Client,
 }
 
-impl Service for KeyManager {
+impl Function for KeyManager {
+    type Response = Value;
     type Error = RequestError;
 
     fn new(environment: &Environment, config: SdkConfig) -> Result<Self, InvalidConfiguration> {
@@ -57,8 +58,9 @@ impl Service for KeyManager {
         })
     }
 
-    async fn answer(&self, request: Value, invocation: &RequestContext) -> Result<Value, RequestError> {
-        let request = Request::parse(request, &invocation.location)?;
+    async fn answer(&self, mut invocation: Invocation<'_>) -> Result<Value, RequestError> {
+        let request = Request::parse(invocation.event.take(), &invocation.location)?;
+        let invocation = &invocation;
         let operation = request.operation();
         tracing::info!(operation = operation.as_str(), "a request");
         let table = RecordTable::new(&self.config, &self.settings.table, &invocation.location);
@@ -82,7 +84,7 @@ impl KeyManager {
         request: &Request,
         operation: OperationName,
         table: &RecordTable,
-        invocation: &RequestContext,
+        invocation: &Invocation<'_>,
     ) -> RequestError {
         let problem = format!("operation: this deployment does not answer `{}`", operation.as_str());
         match request {
@@ -98,9 +100,9 @@ impl KeyManager {
         change: &Change,
         problem: String,
         table: &RecordTable,
-        invocation: &RequestContext,
+        invocation: &Invocation<'_>,
     ) -> RequestError {
-        let now = invocation.now();
+        let now = invocation.present();
         match table.refuse(change, &invocation.request_id, &problem, now, self.expires_at(now)).await {
             Ok(()) => RequestError::NotAllowed(problem),
             Err(error) => RequestError::NotAllowed(format!("{problem}; the attempt could not be recorded: {error}")),
@@ -115,7 +117,7 @@ impl KeyManager {
         &self,
         change: Change,
         table: RecordTable,
-        invocation: &RequestContext,
+        invocation: &Invocation<'_>,
     ) -> Result<Value, RequestError> {
         let new_session = |record: Record, table: RecordTable| Session {
             manager: self,
@@ -136,7 +138,7 @@ impl KeyManager {
                 }
             };
         }
-        let claim = table.claim(&change, &invocation.request_id, invocation.now(), invocation.ends_at).await;
+        let claim = table.claim(&change, &invocation.request_id, invocation.present(), invocation.ends_at).await;
         let record = match claim {
             Err(error) => {
                 return Err(RequestError::OperationFailed(format!("{error}; nothing was done by this invocation")));
@@ -167,7 +169,7 @@ impl KeyManager {
     /// Writes what came of it, and says it.
     async fn conclude(&self, session: Session<'_>, result: Result<Answer, Stop>) -> Result<Value, RequestError> {
         let Session { invocation, table, mut record, .. } = session;
-        let now = invocation.now();
+        let now = invocation.present();
         let (state, answer) = match result {
             Ok(answer) => {
                 record.problem = None;

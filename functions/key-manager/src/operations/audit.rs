@@ -22,7 +22,7 @@ use domain::verdict::Compliance;
 use health_prober::HealthProber;
 use jiff::{SignedDuration, Timestamp};
 use key_age_checker::KeyAgeChecker;
-use lambda::RequestContext;
+use lambda::Invocation;
 use monitor::check::{AnyCheck, Check};
 use monitor::deadlines::Deadlines;
 use monitor::evaluation::{Monitor, Request};
@@ -109,7 +109,7 @@ fn unknown(cause: &str) -> Value {
 /// The key itself cannot be read.
 pub(crate) async fn audit(
     manager: &KeyManager,
-    invocation: &RequestContext,
+    invocation: &Invocation<'_>,
     request: &AuditKey,
 ) -> Result<Value, RequestError> {
     let location = &invocation.location;
@@ -378,7 +378,7 @@ fn summary(events: &[crate::trail::Event]) -> Value {
 }
 
 /// What the monitors' controls say of the key, by the same engine and checks.
-async fn verdicts(manager: &KeyManager, invocation: &RequestContext, key: &Key) -> Value {
+async fn verdicts(manager: &KeyManager, invocation: &Invocation<'_>, key: &Key) -> Value {
     let Some(name) = KeyName::parse(&key.arn) else { return unknown("the key has no ARN") };
     let target =
         Target { location: invocation.location.clone(), config: manager.config.clone(), is_in_home_account: true };
@@ -393,8 +393,8 @@ async fn verdicts(manager: &KeyManager, invocation: &RequestContext, key: &Key) 
         known: BTreeSet::new(),
         excluded: BTreeSet::new(),
     };
-    let left = invocation.answered.saturating_duration_since(invocation.start);
-    let deadlines = Deadlines::new(invocation.start, left / 2);
+    let left = invocation.deadlines.notified.saturating_duration_since(invocation.deadlines.start);
+    let deadlines = Deadlines::new(invocation.deadlines.start, left / 2);
     match monitor.evaluate(&target, &request, &deadlines).await {
         Err(error) => unknown(&error.to_string()),
         Ok(evaluation) => {
@@ -416,7 +416,7 @@ async fn verdicts(manager: &KeyManager, invocation: &RequestContext, key: &Key) 
 }
 
 /// What the ledger has on the key: open findings and past ones, with their history.
-async fn ledger(manager: &KeyManager, invocation: &RequestContext, kms: &Kms, arn: &str) -> Value {
+async fn ledger(manager: &KeyManager, invocation: &Invocation<'_>, kms: &Kms, arn: &str) -> Value {
     let Some(table) = &manager.checks.findings_table else { return unknown("FINDINGS_TABLE is not set") };
     let (account, region) = (&invocation.location.account_id, &invocation.location.region);
     let mut by_function = Map::new();

@@ -156,12 +156,12 @@ pub(super) async fn rotate(session: &mut Session<'_>, reference: &KeyReference) 
         }
         send(session, &rotating, counted_before).await?;
     }
-    let waits_until = session.invocation.start.elapsed() + ROTATION_TAKES;
+    let waits_until = session.invocation.deadlines.start.elapsed() + ROTATION_TAKES;
     loop {
         if let Sight::Rotated(at) = look(&rotating, counted_before).await? {
             return Ok(Answer { rotated_at: Some(at), ..session.answer() });
         }
-        if session.invocation.start.elapsed() > waits_until || !session.has_time_for(WAIT + FOR_A_CALL) {
+        if session.invocation.deadlines.start.elapsed() > waits_until || !session.has_time_for(WAIT + FOR_A_CALL) {
             return Err(Stop::InProgress(format!("the rotation of {arn} is in progress")));
         }
         sleep(WAIT).await;
