@@ -5,6 +5,7 @@
 //! request again goes on where it stopped.
 
 pub mod answer;
+pub mod audit;
 pub mod error;
 mod operations;
 pub mod policy;
@@ -13,6 +14,7 @@ pub mod request;
 #[cfg(test)]
 mod schema;
 pub mod settings;
+mod sheet;
 mod trail;
 
 use aws::kms::Kms;
@@ -20,13 +22,15 @@ use aws_config::SdkConfig;
 use jiff::Timestamp;
 use lambda::{Function, Invocation};
 use monitor::settings::{Environment, InvalidConfiguration};
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::answer::{Answer, State};
+use crate::answer::{Answer, AuditForPeople, State};
+use crate::audit::Audit;
 use crate::error::RequestError;
 use crate::operations::{Checks, Session, Stop, perform};
 use crate::record::{Claim, Record, RecordTable};
-use crate::request::{Change, OperationName, Request};
+use crate::request::{AuditFormat, Change, OperationName, Request};
 use crate::settings::Settings;
 use crate::trail::Trail;
 
@@ -68,10 +72,14 @@ impl Function for KeyManager {
             return Err(self.refuse_unanswered(&request, operation, &table, invocation).await);
         }
         match request {
-            Request::AuditKey(request) => operations::audit(self, invocation, &request).await,
-            Request::ListOperations(request) => operations::list(&table, &request)
-                .await
-                .map_err(|error| RequestError::OperationFailed(error.to_string())),
+            Request::AuditKey(request) => {
+                let audit = Box::pin(operations::audit(self, invocation, &request)).await?;
+                in_format(&audit, request.format)
+            }
+            Request::ListOperations(request) => match operations::list(&table, &request).await {
+                Ok(operations) => Ok(json(&operations)),
+                Err(error) => Err(RequestError::OperationFailed(error.to_string())),
+            },
             Request::Change(change) => self.change(change, table, invocation).await,
         }
     }
@@ -247,6 +255,17 @@ fn in_progress(record: &Record, waiting_for: &str) -> Value {
     json(&answer)
 }
 
-fn json(answer: &Answer) -> Value {
+fn in_format(audit: &Audit, format: AuditFormat) -> Result<Value, RequestError> {
+    let content = match format {
+        AuditFormat::Json => return Ok(json(audit)),
+        AuditFormat::Table => sheet::sheet(audit).text(),
+        AuditFormat::Page => {
+            sheet::sheet(audit).page().map_err(|error| RequestError::OperationFailed(error.to_string()))?
+        }
+    };
+    Ok(json(&AuditForPeople { operation: audit.operation, format, content }))
+}
+
+fn json(answer: &impl Serialize) -> Value {
     serde_json::to_value(answer).unwrap_or_default()
 }

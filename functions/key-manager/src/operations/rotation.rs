@@ -68,7 +68,7 @@ async fn checked(session: &Session<'_>, rotating: Rotating) -> Result<Rotating, 
 }
 
 /// `None` for the period of a key that does not rotate by itself.
-async fn status(kms: &Kms, id: &str) -> Result<(GetKeyRotationStatusOutput, Option<i32>), Stop> {
+pub(super) async fn status(kms: &Kms, id: &str) -> Result<(GetKeyRotationStatusOutput, Option<i32>), Failure> {
     let enabled = MemberPresence::of("KeyRotationEnabled");
     let answer = kms
         .call(GET_KEY_ROTATION_STATUS, async |kms| {
@@ -77,7 +77,7 @@ async fn status(kms: &Kms, id: &str) -> Result<(GetKeyRotationStatusOutput, Opti
         })
         .await?;
     if !enabled.get() {
-        return Err(GET_KEY_ROTATION_STATUS.unreadable("the answer has no KeyRotationEnabled").into());
+        return Err(GET_KEY_ROTATION_STATUS.unreadable("the answer has no KeyRotationEnabled"));
     }
     let period = answer.key_rotation_enabled.then_some(answer.rotation_period_in_days.unwrap_or(365));
     Ok((answer, period))
