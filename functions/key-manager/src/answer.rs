@@ -1,8 +1,11 @@
-//! What a request that changes something is answered with. The record keeps the answer of a finished one.
+//! What requests are answered with. The record keeps the answer of a finished one.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::record::Record;
+use crate::request::AuditFormat;
 
 /// Where an operation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -25,9 +28,10 @@ pub enum State {
 
 /// The answer to a request that changes something.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Answer {
     /// The operation.
+    #[cfg_attr(test, schemars(extend("enum" = changing())))]
     pub operation: String,
     /// The request's token.
     pub client_token: String,
@@ -79,7 +83,7 @@ pub struct Answer {
 
 /// A replica.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Replica {
     /// Its Region.
     pub region: String,
@@ -87,6 +91,40 @@ pub struct Replica {
     pub key_arn: String,
     /// Its state.
     pub key_state: String,
+}
+
+/// The answer to `list_operations`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub struct Operations {
+    /// `list_operations`.
+    #[cfg_attr(test, schemars(extend("const" = "list_operations")))]
+    pub operation: &'static str,
+    /// What was done, the newest first.
+    pub operations: Vec<Record>,
+    /// How many there are besides.
+    pub operations_omitted: usize,
+}
+
+/// An audit for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub struct AuditForPeople {
+    /// `audit_key`.
+    #[cfg_attr(test, schemars(extend("const" = "audit_key")))]
+    pub operation: &'static str,
+    /// `table` or `page`.
+    #[cfg_attr(test, schemars(extend("enum" = ["table", "page"])))]
+    pub format: AuditFormat,
+    /// Text in columns, or HTML.
+    pub content: String,
+}
+
+/// Operations that change something.
+#[cfg(test)]
+fn changing() -> Vec<&'static str> {
+    use crate::request::OperationName;
+    OperationName::ALL.into_iter().filter(|it| it.changes()).map(OperationName::as_str).collect()
 }
 
 impl Answer {

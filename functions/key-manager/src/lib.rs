@@ -5,6 +5,7 @@
 //! request again goes on where it stopped.
 
 pub mod answer;
+pub mod audit;
 pub mod error;
 mod operations;
 pub mod policy;
@@ -13,20 +14,23 @@ pub mod request;
 #[cfg(test)]
 mod schema;
 pub mod settings;
+mod sheet;
 mod trail;
 
 use aws::kms::Kms;
 use aws_config::SdkConfig;
 use jiff::Timestamp;
-use lambda::{RequestContext, Service};
+use lambda::{Function, Invocation};
 use monitor::settings::{Environment, InvalidConfiguration};
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::answer::{Answer, State};
+use crate::answer::{Answer, AuditForPeople, State};
+use crate::audit::Audit;
 use crate::error::RequestError;
 use crate::operations::{Checks, Session, Stop, perform};
 use crate::record::{Claim, Record, RecordTable};
-use crate::request::{Change, OperationName, Request};
+use crate::request::{AuditFormat, Change, OperationName, Request};
 use crate::settings::Settings;
 use crate::trail::Trail;
 
@@ -42,7 +46,8 @@ pub struct KeyManager {
     dynamodb: aws_sdk_dynamodb::Client,
 }
 
-impl Service for KeyManager {
+impl Function for KeyManager {
+    type Response = Value;
     type Error = RequestError;
 
     fn new(environment: &Environment, config: SdkConfig) -> Result<Self, InvalidConfiguration> {
@@ -57,8 +62,9 @@ impl Service for KeyManager {
         })
     }
 
-    async fn answer(&self, request: Value, invocation: &RequestContext) -> Result<Value, RequestError> {
-        let request = Request::parse(request, &invocation.location)?;
+    async fn answer(&self, mut invocation: Invocation<'_>) -> Result<Value, RequestError> {
+        let request = Request::parse(invocation.event.take(), &invocation.location)?;
+        let invocation = &invocation;
         let operation = request.operation();
         tracing::info!(operation = operation.as_str(), "a request");
         let table = RecordTable::new(&self.config, &self.settings.table, &invocation.location);
@@ -66,10 +72,14 @@ impl Service for KeyManager {
             return Err(self.refuse_unanswered(&request, operation, &table, invocation).await);
         }
         match request {
-            Request::AuditKey(request) => operations::audit(self, invocation, &request).await,
-            Request::ListOperations(request) => operations::list(&table, &request)
-                .await
-                .map_err(|error| RequestError::OperationFailed(error.to_string())),
+            Request::AuditKey(request) => {
+                let audit = Box::pin(operations::audit(self, invocation, &request)).await?;
+                in_format(&audit, request.format)
+            }
+            Request::ListOperations(request) => match operations::list(&table, &request).await {
+                Ok(operations) => Ok(json(&operations)),
+                Err(error) => Err(RequestError::OperationFailed(error.to_string())),
+            },
             Request::Change(change) => self.change(change, table, invocation).await,
         }
     }
@@ -82,7 +92,7 @@ impl KeyManager {
         request: &Request,
         operation: OperationName,
         table: &RecordTable,
-        invocation: &RequestContext,
+        invocation: &Invocation<'_>,
     ) -> RequestError {
         let problem = format!("operation: this deployment does not answer `{}`", operation.as_str());
         match request {
@@ -98,9 +108,9 @@ impl KeyManager {
         change: &Change,
         problem: String,
         table: &RecordTable,
-        invocation: &RequestContext,
+        invocation: &Invocation<'_>,
     ) -> RequestError {
-        let now = invocation.now();
+        let now = invocation.present();
         match table.refuse(change, &invocation.request_id, &problem, now, self.expires_at(now)).await {
             Ok(()) => RequestError::NotAllowed(problem),
             Err(error) => RequestError::NotAllowed(format!("{problem}; the attempt could not be recorded: {error}")),
@@ -115,7 +125,7 @@ impl KeyManager {
         &self,
         change: Change,
         table: RecordTable,
-        invocation: &RequestContext,
+        invocation: &Invocation<'_>,
     ) -> Result<Value, RequestError> {
         let new_session = |record: Record, table: RecordTable| Session {
             manager: self,
@@ -136,7 +146,7 @@ impl KeyManager {
                 }
             };
         }
-        let claim = table.claim(&change, &invocation.request_id, invocation.now(), invocation.ends_at).await;
+        let claim = table.claim(&change, &invocation.request_id, invocation.present(), invocation.ends_at).await;
         let record = match claim {
             Err(error) => {
                 return Err(RequestError::OperationFailed(format!("{error}; nothing was done by this invocation")));
@@ -167,7 +177,7 @@ impl KeyManager {
     /// Writes what came of it, and says it.
     async fn conclude(&self, session: Session<'_>, result: Result<Answer, Stop>) -> Result<Value, RequestError> {
         let Session { invocation, table, mut record, .. } = session;
-        let now = invocation.now();
+        let now = invocation.present();
         let (state, answer) = match result {
             Ok(answer) => {
                 record.problem = None;
@@ -245,6 +255,17 @@ fn in_progress(record: &Record, waiting_for: &str) -> Value {
     json(&answer)
 }
 
-fn json(answer: &Answer) -> Value {
+fn in_format(audit: &Audit, format: AuditFormat) -> Result<Value, RequestError> {
+    let content = match format {
+        AuditFormat::Json => return Ok(json(audit)),
+        AuditFormat::Table => sheet::sheet(audit).text(),
+        AuditFormat::Page => {
+            sheet::sheet(audit).page().map_err(|error| RequestError::OperationFailed(error.to_string()))?
+        }
+    };
+    Ok(json(&AuditForPeople { operation: audit.operation, format, content }))
+}
+
+fn json(answer: &impl Serialize) -> Value {
     serde_json::to_value(answer).unwrap_or_default()
 }

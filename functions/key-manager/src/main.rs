@@ -4,5 +4,5 @@ use key_manager::KeyManager;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    lambda::serve_requests::<KeyManager>().await
+    lambda::serve_function::<KeyManager>().await
 }

@@ -17,7 +17,7 @@ use aws::kms::Kms;
 use domain::failure::{Cause, Failure};
 use domain::key::{Key, KeyManager as Manager};
 use jiff::{SignedDuration, Timestamp};
-use lambda::RequestContext;
+use lambda::Invocation;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::answer::{Answer, State};
@@ -90,7 +90,7 @@ fn is_lost(failure: &Failure) -> bool {
 /// One request at work.
 pub(crate) struct Session<'a> {
     pub(crate) manager: &'a KeyManager,
-    pub(crate) invocation: &'a RequestContext,
+    pub(crate) invocation: &'a Invocation<'a>,
     pub(crate) kms: Kms,
     pub(crate) table: RecordTable,
     pub(crate) record: Record,
@@ -103,17 +103,17 @@ impl Session<'_> {
     }
 
     fn now(&self) -> Timestamp {
-        self.invocation.now()
+        self.invocation.present()
     }
 
     /// When the operation has to stop so that its record can still be written.
     fn stops_at(&self) -> Instant {
-        let left = self.invocation.answered.saturating_duration_since(self.invocation.start);
-        self.invocation.answered - FOR_THE_RECORD.min(left / 3)
+        let left = self.invocation.deadlines.notified.saturating_duration_since(self.invocation.deadlines.start);
+        self.invocation.deadlines.notified - FOR_THE_RECORD.min(left / 3)
     }
 
     fn has_time_for(&self, needed: Duration) -> bool {
-        self.invocation.start + self.invocation.start.elapsed() + needed <= self.stops_at()
+        self.invocation.deadlines.start + self.invocation.deadlines.start.elapsed() + needed <= self.stops_at()
     }
 
     async fn save(&mut self) -> Result<(), Stop> {

@@ -32,6 +32,7 @@ type Item = HashMap<String, AttributeValue>;
 
 /// What is known of one request that changes something.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Record {
     /// The request's token.
     pub client_token: String,
@@ -54,11 +55,14 @@ pub struct Record {
     /// Until when it does, in milliseconds since 1970.
     pub owned_until: i64,
     /// When it was first asked for.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub started_at: Timestamp,
     /// When this was written.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub updated_at: Timestamp,
     /// When it came to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub finished_at: Option<Timestamp>,
     /// ARN of the key that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,9 +75,11 @@ pub struct Record {
     pub steps: Vec<Step>,
     /// When a search first found nothing of what a lost answer may have created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub searched_at: Option<Timestamp>,
     /// Since when the key is retired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub retired_at: Option<Timestamp>,
     /// What went wrong last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,13 +94,16 @@ pub struct Record {
 
 /// A call that changes something.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Step {
     /// The call, with the Region where it is another than the function's.
     pub name: String,
     /// When it was about to be made.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub begun_at: Timestamp,
     /// When it was known to be made. Absent: nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub done_at: Option<Timestamp>,
     /// What was counted before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

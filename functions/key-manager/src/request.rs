@@ -390,6 +390,23 @@ pub struct AuditKey {
     /// Days to look back for usage and events.
     #[serde(default)]
     pub days: AuditDays,
+    /// The form of the answer.
+    #[serde(default)]
+    pub format: AuditFormat,
+}
+
+/// The form of an audit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum AuditFormat {
+    /// All that was read, for programs.
+    #[default]
+    Json,
+    /// Text in columns, for a terminal.
+    Table,
+    /// An HTML page, for a browser.
+    Page,
 }
 
 /// Say what was done, from the record. Either by key or by token.

@@ -12,6 +12,8 @@ use domain::failure::Failure;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use crate::audit::ManagementEvent;
+
 /// How far the event history reaches back.
 pub const HISTORY: SignedDuration = SignedDuration::from_hours(24 * 90);
 
@@ -20,19 +22,6 @@ const EVENTS_A_PAGE: i32 = 50;
 /// A client of CloudTrail.
 #[derive(Debug)]
 pub struct Trail(Client);
-
-/// A management event of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// `DisableKey`, …
-    pub name: String,
-    /// When it was.
-    pub at: Timestamp,
-    /// Who did it, as CloudTrail names them.
-    pub user: Option<String>,
-    /// The service that acted for them. Only the whole record of the event says.
-    pub service: Option<String>,
-}
 
 impl Trail {
     /// A client with that configuration.
@@ -44,7 +33,13 @@ impl Trail {
     ///
     /// # Errors
     /// The listing failed or breaks off.
-    pub async fn events(&self, kms: &Kms, arn: &str, from: Timestamp, until: Timestamp) -> Result<Vec<Event>, Failure> {
+    pub async fn events(
+        &self,
+        kms: &Kms,
+        arn: &str,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<ManagementEvent>, Failure> {
         let attribute = LookupAttribute::builder()
             .attribute_key(LookupAttributeKey::ResourceName)
             .attribute_value(arn)
@@ -71,7 +66,8 @@ impl Trail {
                 let at = event.event_time.as_ref().and_then(timestamp);
                 let at = at.ok_or_else(|| LOOKUP_EVENTS.unreadable("an event has no EventTime"))?;
                 let service = event.cloud_trail_event.as_deref().and_then(service);
-                events.push(Event { name: event.event_name.unwrap_or_default(), at, user: event.username, service });
+                let name = event.event_name.unwrap_or_default();
+                events.push(ManagementEvent { name, at, user: event.username, service });
             }
         }
         Ok(events)

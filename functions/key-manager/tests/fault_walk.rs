@@ -8,8 +8,8 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{
-    CREATED, complete, fleet_of, heal, keys, let_time_pass, made, managed, new_key, new_multi_region_key, of_key,
-    process, record, request, seconds, start,
+    CREATED, answered, complete, fleet_of, heal, keys, let_time_pass, made, managed, new_key, new_multi_region_key,
+    of_key, process, record, request, seconds, start,
 };
 use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
@@ -204,7 +204,7 @@ async fn killed(case: usize, step: u64, when: When) {
     let function = process(&fleet, &[]);
     if record(&fleet).is_some_and(|it| it["owned_until"].as_i64().unwrap() > 0) {
         let invocation = Invocation { request_id: Some("another".to_owned()), ..seconds(30) };
-        let answer = function.invoke_with(&case.request, invocation).await.result.unwrap();
+        let answer = answered(function.invoke_with(&case.request, invocation).await);
         assert_eq!(answer["state"], "in_progress", "{context}: the claim stands until its end");
         let_time_pass(&fleet);
     }
@@ -310,7 +310,7 @@ async fn a_lost_answer_is_found_while_the_search_by_tag_does_not_know_the_key_ye
     fleet["delays"] = json!({"search_ms": 600_000});
     fleet["faults"] = json!({"CreateKey": "garbled"});
     let (fleet, function) = start(fleet);
-    let answer = function.invoke(&new_key()).await.result.unwrap();
+    let answer = answered(function.invoke(&new_key()).await);
     assert_eq!((&answer["state"], made(&fleet).len()), (&json!("succeeded"), 1));
 }
 
@@ -326,7 +326,7 @@ async fn the_calls_are_those_that_the_role_has() {
         let (fleet, function) = serve(&case, faults);
         complete(&fleet, &function, &case.request).await;
         let list = json!({"operation": "list_operations", "client_token": common::TOKEN});
-        function.invoke(&list).await.result.unwrap();
+        answered(function.invoke(&list).await);
         made.extend(fleet.calls().into_keys());
     }
     assert_eq!(made, listed);

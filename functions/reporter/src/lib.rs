@@ -86,6 +86,7 @@ pub struct Reporter {
 
 impl Function for Reporter {
     type Response = Answer;
+    type Error = HandlerError;
 
     fn new(environment: &Environment, config: SdkConfig) -> Result<Self, InvalidConfiguration> {
         let (home, settings) = Settings::read(environment)?;

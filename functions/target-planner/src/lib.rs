@@ -111,6 +111,7 @@ impl TargetPlanner {
 
 impl Function for TargetPlanner {
     type Response = Response;
+    type Error = HandlerError;
 
     fn new(environment: &Environment, config: SdkConfig) -> Result<Self, InvalidConfiguration> {
         let regions: Vec<String> = TARGET_REGIONS.read(environment)?;

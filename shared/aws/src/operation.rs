@@ -1,6 +1,7 @@
 //! The table of operations: every call to AWS that the product makes.
 //!
-//! Quotas are AWS's defaults for an account and Region, in requests per second (AWS KMS Developer Guide, "Request quotas";
+//! Quotas are AWS's defaults for an account and Region, in requests per second ([AWS KMS Developer Guide, "Request quotas for
+//! each AWS KMS API operation"](https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html#rps-table);
 //! Amazon CloudWatch User Guide, "CloudWatch service quotas"). `tests/calls.json` is written from this table, and the
 //! functions' roles are held against that.
 
@@ -206,6 +207,7 @@ operations! {
     LIST_KEY_ROTATIONS:             "kms"        "ListKeyRotations",         Own(100.0),      Always,    &[AGE, AUDITOR, MANAGER];
     LIST_KEYS:                      "kms"        "ListKeys",                 Own(500.0),      Always,    EVERY_FUNCTION;
     LIST_RESOURCE_TAGS:             "kms"        "ListResourceTags",         Own(2_000.0),    Always,    EVERY_FUNCTION;
+    // In the Region of the replica it counts as two CreateKey.
     REPLICATE_KEY:                  "kms"        "ReplicateKey",             Own(5.0),        IfRefused, &[MANAGER];
     // It counts against a limit of the key's whole life.
     ROTATE_KEY_ON_DEMAND:           "kms"        "RotateKeyOnDemand",        Own(5.0),        IfRefused, &[MANAGER];

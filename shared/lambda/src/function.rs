@@ -1,17 +1,18 @@
-//! Functions that are no check: they read no keys, and their events and answers are their own.
+//! Functions that are no check: their events, answers and errors are their own.
+
+use std::fmt;
 
 use aws::config::sdk_config;
 use aws_config::SdkConfig;
 use domain::location::Location;
-use jiff::Timestamp;
-use lambda_runtime::{LambdaEvent, service_fn};
+use jiff::{SignedDuration, Timestamp};
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use monitor::deadlines::Deadlines;
 use monitor::settings::{Environment, InvalidConfiguration};
 use outputs::metrics::Emission;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::error::HandlerError;
 use crate::handler::{METRICS_NAMESPACE, location, monotonic, read_clock, time_left};
 use crate::logging;
 
@@ -19,6 +20,8 @@ use crate::logging;
 pub trait Function: Sized {
     /// Its answer.
     type Response: Serialize;
+    /// What an invocation can fail with.
+    type Error: Into<Diagnostic> + fmt::Debug + From<InvalidConfiguration>;
 
     /// Reads its settings.
     ///
@@ -27,7 +30,7 @@ pub trait Function: Sized {
     fn new(environment: &Environment, config: SdkConfig) -> Result<Self, InvalidConfiguration>;
 
     /// Answers one invocation.
-    fn answer(&self, invocation: Invocation<'_>) -> impl Future<Output = Result<Self::Response, HandlerError>>;
+    fn answer(&self, invocation: Invocation<'_>) -> impl Future<Output = Result<Self::Response, Self::Error>>;
 }
 
 /// One invocation of such a function.
@@ -39,7 +42,7 @@ pub struct Invocation<'a> {
     pub location: Location,
     /// Lambda's name for it; the same request comes again after a failure.
     pub request_id: String,
-    /// The present.
+    /// When it began.
     pub now: Timestamp,
     /// When it will have ended, whatever happens.
     pub ends_at: Timestamp,
@@ -50,6 +53,12 @@ pub struct Invocation<'a> {
 }
 
 impl Invocation<'_> {
+    /// The present.
+    pub fn present(&self) -> Timestamp {
+        let took = SignedDuration::try_from(monotonic() - self.deadlines.start).unwrap_or_default();
+        self.now.saturating_add(took).unwrap_or(self.now)
+    }
+
     /// How long it has taken so far, in milliseconds.
     pub fn took_ms(&self) -> u64 {
         u64::try_from((monotonic() - self.deadlines.start).as_millis()).unwrap_or(u64::MAX)
@@ -78,7 +87,7 @@ pub async fn serve_function<F: Function>() -> Result<(), lambda_runtime::Error> 
     let level = logging::level_name(&environment);
     let (function, level, config) = (&function, &level, &config);
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        let (namespace, function) = function.as_ref().map_err(Clone::clone)?;
+        let (namespace, function) = function.as_ref().map_err(|error| F::Error::from(error.clone()))?;
         let (now, start) = (read_clock(), monotonic());
         let deadline = i64::try_from(event.context.deadline).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
         let invocation = Invocation {

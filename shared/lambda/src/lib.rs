@@ -7,9 +7,7 @@ pub mod event;
 mod function;
 mod handler;
 mod logging;
-mod service;
 
 pub use error::HandlerError;
 pub use function::{Function, Invocation, serve_function};
 pub use handler::{Handler, MEMBER_SETTINGS, Response, SETTINGS, serve};
-pub use service::{RequestContext, Service, serve_requests};

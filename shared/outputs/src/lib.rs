@@ -23,5 +23,7 @@ pub mod scan_csv;
 pub mod scan_page;
 #[cfg(feature = "scan")]
 pub mod scan_table;
+#[cfg(feature = "page")]
+pub mod sheet;
 mod updates;
 mod words;

@@ -41,7 +41,7 @@ const MAX_NAMED_KEYS: usize = 100;
 /// Up to so many keys are shown with all that is said of them.
 const FEW_KEYS: usize = 5;
 
-const STYLE: &str = include_str!("../templates/page.css");
+pub(crate) const STYLE: &str = include_str!("../templates/page.css");
 const SCRIPT: &str = include_str!("../templates/page.js");
 
 /// All that a page says.

@@ -1,4 +1,5 @@
-//! `audit_key`: everything about one key, as it is now. What cannot be read is said as that, with its cause.
+//! `audit_key`: everything about one key, as it is now. What cannot be read is said as that, with its cause, and the rest is
+//! there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,38 +8,45 @@ use aws::call::Calls;
 use aws::failure::error_summary;
 use aws::kms::Kms;
 use aws::operation::{
-    GET_KEY_LAST_USAGE, GET_KEY_ROTATION_STATUS, GET_METRIC_DATA, LIST_GRANTS, LIST_KEY_ROTATIONS, QUERY,
+    DESCRIBE_KEY, GET_KEY_LAST_USAGE, GET_METRIC_DATA, LIST_GRANTS, LIST_KEY_ROTATIONS, LIST_METRICS, QUERY,
 };
 use aws::pages::Pages;
 use aws::timestamp;
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricDataQuery, MetricStat};
+use aws_sdk_cloudwatch::types::{Dimension, DimensionFilter, Metric, MetricDataQuery, MetricStat, StatusCode};
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::failure::Failure;
+use domain::failure::{Cause, Failure};
 use domain::key::{Key, KeyState, MultiRegion};
-use domain::key_policy::{ForeignAccess, KeyPolicy, PublicAccess, Trusted};
+use domain::key_policy::{Admission, ForeignAccess, ForeignAdmission, KeyPolicy, PublicAccess, Trusted};
+use domain::ledger::Record;
 use domain::location::KeyName;
 use domain::verdict::Compliance;
 use health_prober::HealthProber;
 use jiff::{SignedDuration, Timestamp};
 use key_age_checker::KeyAgeChecker;
-use lambda::RequestContext;
+use lambda::Invocation;
 use monitor::check::{AnyCheck, Check};
-use monitor::deadlines::Deadlines;
 use monitor::evaluation::{Monitor, Request};
 use monitor::inventory::Begin;
 use monitor::settings::{Environment, EvaluationSettings, FINDINGS_TABLE, InvalidConfiguration};
 use monitor::target::Target;
 use rotation_checker::RotationChecker;
-use serde_json::{Map, Value, json};
+use tokio::time::{Instant, timeout_at};
 use usage_anomaly_scorer::UsageAnomalyScorer;
 
+use super::rotation::status;
 use crate::KeyManager;
+use crate::audit::{
+    Audit, CheckVerdicts, Foreign, Grant, Grants, KeyFacts, LastUsage, LedgerFinding, LedgerFindings, MAX_GRANTS,
+    ManagementEvents, Part, PastRotation, PolicySummary, Public, Rotation, Usage,
+};
 use crate::error::RequestError;
 use crate::request::AuditKey;
 
 /// Operations that CloudWatch counts for a key by its ARN and the operation alone.
-const COUNTED: [&str; 16] = [
+///
+/// The metric and its dimensions: AWS KMS Developer Guide, "Monitor KMS keys with Amazon CloudWatch", `SuccessfulRequest`.
+const COUNTED: [&str; 14] = [
     "Decrypt",
     "DeriveSharedSecret",
     "Encrypt",
@@ -50,12 +58,19 @@ const COUNTED: [&str; 16] = [
     "GetPublicKey",
     "Decapsulate",
     "Encapsulate",
-    "ReEncryptFrom",
-    "ReEncryptTo",
     "Sign",
     "Verify",
     "VerifyMac",
 ];
+
+/// `ReEncrypt` is counted for two keys at once: the name that the answer uses, and the dimension that this key is.
+const RE_ENCRYPT: [(&str, &str); 2] = [("ReEncryptFrom", "SourceKeyArn"), ("ReEncryptTo", "DestinationKeyArn")];
+
+const NAMESPACE: &str = "AWS/KMS";
+const METRIC: &str = "SuccessfulRequest";
+
+/// Most series that one `GetMetricData` takes.
+const SERIES_A_CALL: usize = 500;
 
 /// Seconds that one datapoint stands for.
 const PERIOD: i32 = 3_600;
@@ -95,13 +110,13 @@ impl Checks {
     }
 }
 
-/// One part of the audit: what was read, or why it could not be.
-fn part(read: Result<Value, Failure>) -> Value {
-    read.unwrap_or_else(|failure| unknown(&error_summary(&failure)))
-}
-
-fn unknown(cause: &str) -> Value {
-    json!({ "not_known": cause })
+/// One part of the audit, if it can be read in time.
+async fn part<T>(until: Instant, read: impl Future<Output = Result<T, Failure>>) -> Part<T> {
+    match timeout_at(until, read).await {
+        Ok(Ok(known)) => Part::Known(known),
+        Ok(Err(failure)) => Part::not_known(error_summary(&failure)),
+        Err(_) => Part::not_known("time ran out"),
+    }
 }
 
 /// Audits the key.
@@ -110,77 +125,97 @@ fn unknown(cause: &str) -> Value {
 /// The key itself cannot be read.
 pub(crate) async fn audit(
     manager: &KeyManager,
-    invocation: &RequestContext,
+    invocation: &Invocation<'_>,
     request: &AuditKey,
-) -> Result<Value, RequestError> {
+) -> Result<Audit, RequestError> {
     let location = &invocation.location;
-    let kms = Kms::new(&manager.config, manager.settings.quota_share);
+    let kms = &Kms::new(&manager.config, manager.settings.quota_share);
     let id = request.key.id();
-    let key = kms.describe_key(id, id).await.map_err(|failure| {
+    let key = &kms.describe_key(id, id).await.map_err(|failure| {
         RequestError::OperationFailed(format!("`key` cannot be read: {}", error_summary(&failure)))
     })?;
     if request.key.account().is_some() && request.key.as_str() != key.arn {
         return Err(RequestError::NotAllowed(format!("`key` is of another account: {}", key.arn)));
     }
-    let now = invocation.now;
+    let (now, until) = (invocation.now, invocation.deadlines.evaluated);
     let from = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(request.days.get()))).unwrap_or(now);
-    let verdicts = verdicts(manager, invocation, &key).await;
-    let last_usage = last_usage(&kms, &key.id).await;
-    let aliases = kms.aliases_of(&BTreeSet::from([key.id.as_str()])).await;
-    let aliases = aliases.map(|mut found| json!(found.remove(&key.id).unwrap_or_default()));
-    let recommendations = recommendations(&key, &verdicts, last_usage.as_ref().ok());
-    let events = manager.trail.events(&kms, &key.arn, from, now).await.map(|events| summary(&events));
-    Ok(json!({
-        "operation": "audit_key",
-        "account_id": location.account_id,
-        "region": location.region,
-        "audited_at": now,
-        "days": request.days.get(),
-        "key": metadata(&key),
-        "tags": part(kms.tags(&key.id).await.map(|tags| json!(tags))),
-        "aliases": part(aliases),
-        "rotation": part(rotation(&kms, &key.id).await),
-        "grants": part(grants(&kms, &key.id).await),
-        "policy": part(policy(manager, &kms, &key).await),
-        "last_usage": part(last_usage),
-        "usage": part(usage(manager, kms.calls(), &key.arn, from, now).await),
-        "management_events": part(events),
-        "verdicts": verdicts,
-        "ledger": ledger(manager, invocation, &kms, &key.arn).await,
-        "recommendations": recommendations,
-    }))
-}
-
-fn metadata(key: &Key) -> Value {
-    let multi_region = match &key.multi_region {
-        Ok(MultiRegion::No) => json!("NO"),
-        Ok(MultiRegion::Primary) => json!("PRIMARY"),
-        Ok(MultiRegion::Replica(_)) => json!("REPLICA"),
-        Err(why) => unknown(&why.to_string()),
+    let events = async {
+        let events = manager.trail.events(kms, &key.arn, from, now).await?;
+        Ok(ManagementEvents::of(&events))
     };
-    let replicas = match &key.replicas {
-        Ok(replicas) => json!(replicas.iter().map(|it| it.arn.as_str()).collect::<Vec<_>>()),
-        Err(why) => unknown(&why.to_string()),
+    let aliases = async {
+        let mut found = kms.aliases_of(&BTreeSet::from([id])).await?;
+        Ok(found.remove(id).unwrap_or_default())
     };
-    json!({
-        "key_arn": key.arn,
-        "key_id": key.id,
-        "manager": key.manager.as_ref().map(domain::key::KeyManager::as_str),
-        "state": key.state.as_ref().map(KeyState::as_str),
-        "usage": key.usage.as_ref().map(domain::key::KeyUsage::as_str),
-        "origin": key.origin.as_ref().map(domain::key::Origin::as_str),
-        "algorithms": key.algorithms,
-        "created_at": key.created_at,
-        "deletion_at": key.deletion_date,
-        "material_expires_at": key.valid_to,
-        "multi_region": multi_region,
-        "replicas": replicas,
+    // At the same time: one that takes long does not keep the others from being read.
+    let (facts, tags, aliases, rotation, grants, policy, last_usage, usage, management_events, verdicts, ledger) = tokio::join!(
+        metadata(until, kms, key),
+        part(until, kms.tags(id)),
+        part(until, aliases),
+        part(until, rotation(kms, id)),
+        part(until, grants(kms, id)),
+        policy(until, manager, kms, key),
+        part(until, last_usage(kms, id)),
+        part(until, usage(manager, kms.calls(), &key.arn, from, now)),
+        part(until, events),
+        Box::pin(verdicts(manager, invocation, key)),
+        ledger(until, manager, invocation, kms, &key.arn),
+    );
+    Ok(Audit {
+        operation: "audit_key",
+        account_id: location.account_id.clone(),
+        region: location.region.clone(),
+        audited_at: now,
+        days: request.days.get(),
+        recommendations: recommendations(key, &verdicts, &last_usage),
+        key: facts,
+        tags,
+        aliases,
+        rotation,
+        grants,
+        policy,
+        last_usage,
+        usage,
+        management_events,
+        verdicts,
+        ledger,
     })
 }
 
-async fn rotation(kms: &Kms, id: &str) -> Result<Value, Failure> {
-    let send = async |kms: &aws_sdk_kms::Client| kms.get_key_rotation_status().key_id(id).send().await;
-    let status = kms.call(GET_KEY_ROTATION_STATUS, send).await?;
+async fn metadata(until: Instant, kms: &Kms, key: &Key) -> KeyFacts {
+    // Verdicts need no more than its kind.
+    let spec = async {
+        let answer = kms.call(DESCRIBE_KEY, async |kms| kms.describe_key().key_id(&key.id).send().await).await?;
+        let spec = answer.key_metadata.and_then(|it| it.key_spec);
+        spec.map(|it| it.as_str().to_owned()).ok_or_else(|| DESCRIBE_KEY.unreadable("the answer has no KeySpec"))
+    };
+    KeyFacts {
+        key_arn: key.arn.clone(),
+        key_id: key.id.clone(),
+        manager: key.manager.as_ref().map(|it| it.as_str().to_owned()),
+        state: key.state.as_ref().map(|it| it.as_str().to_owned()),
+        spec: part(until, spec).await,
+        usage: key.usage.as_ref().map(|it| it.as_str().to_owned()),
+        origin: key.origin.as_ref().map(|it| it.as_str().to_owned()),
+        algorithms: key.algorithms.clone(),
+        created_at: key.created_at,
+        deletion_at: key.deletion_date,
+        material_expires_at: key.valid_to,
+        multi_region: match &key.multi_region {
+            Ok(MultiRegion::No) => Part::Known("NO".to_owned()),
+            Ok(MultiRegion::Primary) => Part::Known("PRIMARY".to_owned()),
+            Ok(MultiRegion::Replica(_)) => Part::Known("REPLICA".to_owned()),
+            Err(why) => Part::not_known(why.to_string()),
+        },
+        replicas: match &key.replicas {
+            Ok(replicas) => Part::Known(replicas.iter().map(|it| it.arn.clone()).collect()),
+            Err(why) => Part::not_known(why.to_string()),
+        },
+    }
+}
+
+async fn rotation(kms: &Kms, id: &str) -> Result<Rotation, Failure> {
+    let (status, period_days) = status(kms, id).await?;
     let mut history = Vec::new();
     let mut pages = Pages::of(LIST_KEY_ROTATIONS);
     let ask = async |marker: Option<String>| {
@@ -193,27 +228,27 @@ async fn rotation(kms: &Kms, id: &str) -> Result<Value, Failure> {
     loop {
         match pages.next(ask, |page| (page.truncated, page.next_marker.clone())).await {
             Ok(None) => break,
-            Err(failure) if failure.cause == domain::failure::Cause::Unsupported => break,
+            Err(failure) if failure.cause == Cause::Unsupported => break,
             Err(failure) => return Err(failure),
             Ok(Some(page)) => history.extend(page.rotations.unwrap_or_default().into_iter().filter_map(|it| {
                 let at = it.rotation_date.as_ref().and_then(timestamp)?;
-                Some((at, it.rotation_type.map(|it| it.as_str().to_owned())))
+                Some(PastRotation { at, r#type: it.rotation_type.map(|it| it.as_str().to_owned()) })
             })),
         }
     }
     history.sort();
-    let history: Vec<Value> = history.into_iter().rev().map(|(at, kind)| json!({"at": at, "type": kind})).collect();
-    Ok(json!({
-        "enabled": status.key_rotation_enabled,
-        "period_days": status.rotation_period_in_days,
-        "next_at": status.next_rotation_date.as_ref().and_then(timestamp),
-        "on_demand_since": status.on_demand_rotation_start_date.as_ref().and_then(timestamp),
-        "history": history,
-    }))
+    history.reverse();
+    Ok(Rotation {
+        enabled: status.key_rotation_enabled,
+        period_days,
+        next_at: status.next_rotation_date.as_ref().and_then(timestamp),
+        on_demand_since: status.on_demand_rotation_start_date.as_ref().and_then(timestamp),
+        history,
+    })
 }
 
-async fn grants(kms: &Kms, id: &str) -> Result<Value, Failure> {
-    let mut grants = Vec::new();
+async fn grants(kms: &Kms, id: &str) -> Result<Grants, Failure> {
+    let mut grants = Grants::default();
     let mut pages = Pages::of(LIST_GRANTS);
     let ask = async |marker: Option<String>| {
         kms.call(LIST_GRANTS, async |kms| {
@@ -222,27 +257,32 @@ async fn grants(kms: &Kms, id: &str) -> Result<Value, Failure> {
         .await
     };
     while let Some(page) = pages.next(ask, |page| (page.truncated, page.next_marker.clone())).await? {
-        grants.extend(page.grants.unwrap_or_default().into_iter().map(|grant| {
-            let operations: Vec<&str> =
-                grant.operations().iter().map(aws_sdk_kms::types::GrantOperation::as_str).collect();
-            json!({
-                "grant_id": grant.grant_id,
-                "name": grant.name,
-                "grantee": grant.grantee_principal.as_ref().or(grant.grantee_service_principal.as_ref()),
-                "retiring": grant.retiring_principal,
-                "operations": operations,
-            })
-        }));
+        for grant in page.grants.unwrap_or_default() {
+            if grants.listed.len() == MAX_GRANTS {
+                grants.omitted += 1;
+                continue;
+            }
+            grants.listed.push(Grant {
+                operations: grant.operations().iter().map(|it| it.as_str().to_owned()).collect(),
+                grant_id: grant.grant_id,
+                name: grant.name,
+                grantee: grant.grantee_principal.or(grant.grantee_service_principal),
+                retiring: grant.retiring_principal,
+            });
+        }
     }
-    Ok(json!(grants))
+    Ok(grants)
 }
 
 /// Who may administer, who may use, which foreign accounts may anything, and what is open to everybody.
-async fn policy(manager: &KeyManager, kms: &Kms, key: &Key) -> Result<Value, Failure> {
-    let text = kms.policy(&key.id).await?;
+async fn policy(until: Instant, manager: &KeyManager, kms: &Kms, key: &Key) -> Part<PolicySummary> {
+    let text = match part(until, kms.policy(&key.id)).await {
+        Part::Known(text) => text,
+        Part::NotKnown(why) => return Part::NotKnown(why),
+    };
     let policy = match KeyPolicy::parse(&text, &key.arn) {
         Ok(policy) => policy,
-        Err(why) => return Ok(unknown(&format!("the key policy cannot be judged: {why}"))),
+        Err(why) => return Part::not_known(format!("the key policy cannot be judged: {why}")),
     };
     let access = policy.access();
     let mut may_administer = BTreeSet::new();
@@ -267,40 +307,44 @@ async fn policy(manager: &KeyManager, kms: &Kms, key: &Key) -> Result<Value, Fai
     };
     let foreign = match access.foreign(trusted) {
         ForeignAccess::Foreign(all) => {
-            let of = |list: &dyn Fn(&domain::key_policy::ForeignAdmission<'_>) -> Vec<String>| -> BTreeSet<String> {
-                all.iter().flat_map(list).collect()
-            };
-            json!({"accounts": of(&|it| it.accounts.clone()), "organisations": of(&|it| it.organisations.clone())})
+            let of = |list: &dyn Fn(&ForeignAdmission<'_>) -> Vec<String>| all.iter().flat_map(list).collect();
+            Part::Known(Foreign {
+                accounts: of(&|it| it.accounts.clone()),
+                organisations: of(&|it| it.organisations.clone()),
+                ..Foreign::default()
+            })
         }
-        ForeignAccess::Undecided(_) => unknown("a Deny cannot be decided"),
-        ForeignAccess::No(trusted) => json!({"accounts": [], "organisations": [], "trusted_accounts": trusted}),
+        ForeignAccess::Undecided(_) => Part::not_known("a Deny cannot be decided"),
+        ForeignAccess::No(trusted_accounts) => Part::Known(Foreign { trusted_accounts, ..Foreign::default() }),
     };
-    let statements = |all: Vec<&domain::key_policy::Admission<'_>>| -> BTreeSet<String> {
-        all.into_iter().map(|it| it.label().to_string()).collect()
-    };
+    let statements = |all: Vec<&Admission<'_>>| all.into_iter().map(|it| it.label().to_string()).collect();
     let public = match access.public() {
-        PublicAccess::Public(all) => json!({"public": true, "by": statements(all)}),
-        PublicAccess::ByWildcard(all) => json!({"public": false, "bounded_by_wildcard": statements(all)}),
-        PublicAccess::No(_) => json!({"public": false}),
-        PublicAccess::Undecided(_) => unknown("a Deny cannot be decided"),
+        PublicAccess::Public(all) => Part::Known(Public { public: true, by: statements(all), ..Public::default() }),
+        PublicAccess::ByWildcard(all) => {
+            Part::Known(Public { bounded_by_wildcard: statements(all), ..Public::default() })
+        }
+        PublicAccess::No(_) => Part::Known(Public::default()),
+        PublicAccess::Undecided(_) => Part::not_known("a Deny cannot be decided"),
     };
-    Ok(json!({
-        "may_administer": may_administer,
-        "may_use": may_use,
-        "foreign": foreign,
-        "public": public,
-        "document": serde_json::from_str::<Value>(&text).unwrap_or_default(),
-    }))
+    let document = serde_json::from_str(&text).unwrap_or_default();
+    Part::Known(PolicySummary { may_administer, may_use, foreign, public, document })
 }
 
-async fn last_usage(kms: &Kms, id: &str) -> Result<Value, Failure> {
+async fn last_usage(kms: &Kms, id: &str) -> Result<LastUsage, Failure> {
     let answer = kms.call(GET_KEY_LAST_USAGE, async |kms| kms.get_key_last_usage().key_id(id).send().await).await?;
     let usage = answer.key_last_usage.ok_or_else(|| GET_KEY_LAST_USAGE.unreadable("the answer has no KeyLastUsage"))?;
-    Ok(json!({
-        "operation": usage.operation.map(|it| it.as_str().to_owned()),
-        "at": usage.timestamp.as_ref().and_then(timestamp),
-        "tracked_since": answer.tracking_start_date.as_ref().and_then(timestamp),
-    }))
+    Ok(LastUsage {
+        operation: usage.operation.map(|it| it.as_str().to_owned()),
+        at: usage.timestamp.as_ref().and_then(timestamp),
+        tracked_since: answer.tracking_start_date.as_ref().and_then(timestamp),
+    })
+}
+
+/// A series of CloudWatch's: the name that the answer counts it under, and its dimensions.
+type Series = (&'static str, Vec<Dimension>);
+
+fn dimension(name: &str, value: &str) -> Dimension {
+    Dimension::builder().name(name).value(value).build()
 }
 
 /// Successful requests by operation, as CloudWatch counts them.
@@ -310,21 +354,66 @@ async fn usage(
     arn: &str,
     from: Timestamp,
     until: Timestamp,
-) -> Result<Value, Failure> {
-    let query = |(place, operation): (usize, &&str)| {
-        let dimension = |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
-        let metric = Metric::builder()
-            .namespace("AWS/KMS")
-            .metric_name("SuccessfulRequest")
-            .dimensions(dimension("KeyArn", arn))
-            .dimensions(dimension("Operation", operation))
-            .build();
+) -> Result<Usage, Failure> {
+    let mut usage = Usage { from, successful_requests: BTreeMap::new(), not_known: BTreeMap::new() };
+    let own = |name: &&'static str| (*name, vec![dimension("KeyArn", arn), dimension("Operation", name)]);
+    let mut series: Vec<Series> = COUNTED.iter().map(own).collect();
+    for (name, this_key) in RE_ENCRYPT {
+        match re_encryptions(manager, calls, arn, this_key).await {
+            Ok(found) => series.extend(found.into_iter().map(|dimensions| (name, dimensions))),
+            Err(failure) => {
+                usage.not_known.insert(name.to_owned(), error_summary(&failure));
+            }
+        }
+    }
+    for series in series.chunks(SERIES_A_CALL) {
+        count(manager, calls, series, from, until, &mut usage).await?;
+    }
+    Ok(usage)
+}
+
+/// The series of `ReEncrypt` that this key is part of. Which key was beside it, only CloudWatch knows.
+async fn re_encryptions(
+    manager: &KeyManager,
+    calls: &Calls,
+    arn: &str,
+    this_key: &str,
+) -> Result<Vec<Vec<Dimension>>, Failure> {
+    let filters = [(this_key, arn), ("Operation", "ReEncrypt")];
+    let filters = filters.map(|(name, value)| DimensionFilter::builder().name(name).value(value).build());
+    let mut found = Vec::new();
+    let mut pages = Pages::of(LIST_METRICS);
+    let ask = async |token: Option<String>| {
+        let request = manager.cloudwatch.list_metrics().namespace(NAMESPACE).metric_name(METRIC);
+        let request = request.set_dimensions(Some(filters.to_vec())).set_next_token(token);
+        calls.make(LIST_METRICS, async || request.clone().send().await).await
+    };
+    let turn = |page: &aws_sdk_cloudwatch::operation::list_metrics::ListMetricsOutput| {
+        (page.next_token.is_some(), page.next_token.clone())
+    };
+    while let Some(page) = pages.next(ask, turn).await? {
+        found.extend(page.metrics.unwrap_or_default().into_iter().filter_map(|metric| metric.dimensions));
+    }
+    Ok(found)
+}
+
+/// Adds up what the series count.
+async fn count(
+    manager: &KeyManager,
+    calls: &Calls,
+    series: &[Series],
+    from: Timestamp,
+    until: Timestamp,
+    usage: &mut Usage,
+) -> Result<(), Failure> {
+    let query = |(place, (_, dimensions)): (usize, &Series)| {
+        let metric = Metric::builder().namespace(NAMESPACE).metric_name(METRIC);
+        let metric = metric.set_dimensions(Some(dimensions.clone())).build();
         let statistic = MetricStat::builder().metric(metric).period(PERIOD).stat("Sum").build();
         MetricDataQuery::builder().id(format!("q{place}")).metric_stat(statistic).build()
     };
-    let queries: Vec<_> = COUNTED.iter().enumerate().map(query).collect();
-    let mut counts: BTreeMap<&str, f64> = BTreeMap::new();
-    let mut failed = BTreeSet::new();
+    let queries: Vec<_> = series.iter().enumerate().map(query).collect();
+    let mut is_complete = vec![false; series.len()];
     let mut pages = Pages::of(GET_METRIC_DATA);
     let hour = |at: Timestamp| at.as_second().div_euclid(i64::from(PERIOD)) * i64::from(PERIOD);
     let ask = async |token: Option<String>| {
@@ -343,44 +432,31 @@ async fn usage(
     while let Some(page) = pages.next(ask, turn).await? {
         for result in page.metric_data_results() {
             let place: Option<usize> = result.id().and_then(|id| id.strip_prefix('q')?.parse().ok());
-            let Some(operation) = place.and_then(|place| COUNTED.get(place)) else { continue };
+            let Some((place, (name, _))) = place.and_then(|place| Some((place, series.get(place)?))) else { continue };
             let sum: f64 = result.values().iter().sum();
             if sum > 0.0 {
-                *counts.entry(operation).or_default() += sum;
+                *usage.successful_requests.entry((*name).to_owned()).or_default() += sum;
             }
-            match result.status_code().map(aws_sdk_cloudwatch::types::StatusCode::as_str) {
-                Some("Complete" | "PartialData") => {}
-                _ => {
-                    failed.insert(*operation);
-                }
+            // The last page that has it says whether that was all.
+            if let Some(is_complete) = is_complete.get_mut(place) {
+                *is_complete = result.status_code() == Some(&StatusCode::Complete);
             }
         }
     }
-    Ok(json!({"from": from, "successful_requests": counts, "not_known": failed}))
-}
-
-/// Management events by name, by user and by service.
-fn summary(events: &[crate::trail::Event]) -> Value {
-    let count = |names: &mut dyn Iterator<Item = Option<String>>| {
-        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        for name in names.flatten() {
-            *counts.entry(name).or_default() += 1;
-        }
-        counts
-    };
-    let latest = |event: &crate::trail::Event| json!({"name": event.name, "at": event.at, "user": event.user, "service": event.service});
-    json!({
-        "count": events.len(),
-        "by_name": count(&mut events.iter().map(|it| Some(it.name.clone()))),
-        "by_user": count(&mut events.iter().map(|it| it.user.clone())),
-        "by_service": count(&mut events.iter().map(|it| it.service.clone())),
-        "latest": events.iter().take(20).map(latest).collect::<Vec<_>>(),
-    })
+    let incomplete = series.iter().zip(is_complete).filter(|(_, is_complete)| !is_complete);
+    for ((name, _), _) in incomplete {
+        usage.not_known.insert((*name).to_owned(), "CloudWatch gave it in part or not at all".to_owned());
+    }
+    Ok(())
 }
 
 /// What the monitors' controls say of the key, by the same engine and checks.
-async fn verdicts(manager: &KeyManager, invocation: &RequestContext, key: &Key) -> Value {
-    let Some(name) = KeyName::parse(&key.arn) else { return unknown("the key has no ARN") };
+async fn verdicts(
+    manager: &KeyManager,
+    invocation: &Invocation<'_>,
+    key: &Key,
+) -> Part<BTreeMap<String, CheckVerdicts>> {
+    let Some(name) = KeyName::parse(&key.arn) else { return Part::not_known("the key has no ARN") };
     let target =
         Target { location: invocation.location.clone(), config: manager.config.clone(), is_in_home_account: true };
     let checks = manager.checks.all();
@@ -394,55 +470,55 @@ async fn verdicts(manager: &KeyManager, invocation: &RequestContext, key: &Key) 
         known: BTreeSet::new(),
         excluded: BTreeSet::new(),
     };
-    let left = invocation.answered.saturating_duration_since(invocation.start);
-    let deadlines = Deadlines::new(invocation.start, left / 2);
-    match monitor.evaluate(&target, &request, &deadlines).await {
-        Err(error) => unknown(&error.to_string()),
-        Ok(evaluation) => {
-            let mut by_function = Map::new();
-            for check in evaluation.checks {
-                let report = check.report;
-                by_function.insert(
-                    report.function.to_owned(),
-                    json!({
-                        "complete": report.complete,
-                        "evaluations": report.evaluations.map(|it| it.lines),
-                        "findings": report.findings,
-                    }),
-                );
-            }
-            by_function.into()
-        }
-    }
+    let evaluation = match monitor.evaluate(&target, &request, &invocation.deadlines).await {
+        Ok(evaluation) => evaluation,
+        Err(error) => return Part::not_known(error.to_string()),
+    };
+    let of_check = evaluation.checks.into_iter().map(|check| {
+        let report = check.report;
+        let verdicts = CheckVerdicts {
+            complete: report.complete,
+            evaluations: report.evaluations.into_iter().flat_map(|it| it.lines).map(Into::into).collect(),
+            findings: report.findings.into_iter().map(Into::into).collect(),
+        };
+        (report.function.to_owned(), verdicts)
+    });
+    Part::Known(of_check.collect())
 }
 
 /// What the ledger has on the key: open findings and past ones, with their history.
-async fn ledger(manager: &KeyManager, invocation: &RequestContext, kms: &Kms, arn: &str) -> Value {
-    let Some(table) = &manager.checks.findings_table else { return unknown("FINDINGS_TABLE is not set") };
+async fn ledger(
+    until: Instant,
+    manager: &KeyManager,
+    invocation: &Invocation<'_>,
+    kms: &Kms,
+    arn: &str,
+) -> Part<BTreeMap<String, Part<LedgerFindings>>> {
+    let Some(table) = &manager.checks.findings_table else { return Part::not_known("FINDINGS_TABLE is not set") };
     let (account, region) = (&invocation.location.account_id, &invocation.location.region);
-    let mut by_function = Map::new();
+    let mut by_function = BTreeMap::new();
     for check in manager.checks.all() {
         let partition = format!("{account}#{region}#{}", check.function());
-        let mut findings = Vec::new();
-        let mut problem = None;
-        for kind in ["open", "past"] {
-            match items(manager, kms.calls(), table, &partition, &format!("{kind}#{arn}#")).await {
-                Ok(items) => findings.extend(items),
-                Err(failure) => problem = Some(unknown(&error_summary(&failure))),
+        let both = async {
+            let mut findings = Vec::new();
+            for (kind, open) in [("open", true), ("past", false)] {
+                let records = records(manager, kms.calls(), table, &partition, &format!("{kind}#{arn}#")).await?;
+                findings.extend(records.into_iter().map(|it| LedgerFinding::of(it, open)));
             }
-        }
-        by_function.insert(check.function().to_owned(), problem.unwrap_or_else(|| json!(findings)));
+            Ok(LedgerFindings::of(findings))
+        };
+        by_function.insert(check.function().to_owned(), part(until, both).await);
     }
-    by_function.into()
+    Part::Known(by_function)
 }
 
-async fn items(
+async fn records(
     manager: &KeyManager,
     calls: &Calls,
     table: &str,
     partition: &str,
     prefix: &str,
-) -> Result<Vec<Value>, Failure> {
+) -> Result<Vec<Record>, Failure> {
     let request = manager
         .dynamodb
         .query()
@@ -458,7 +534,7 @@ async fn items(
         let query = async || request.clone().set_exclusive_start_key(start.clone()).send().await;
         let page = calls.make(QUERY, query).await?;
         for item in page.items.unwrap_or_default() {
-            let item = serde_dynamo::aws_sdk_dynamodb_1::from_item::<Value>(item);
+            let item = serde_dynamo::aws_sdk_dynamodb_1::from_item::<Record>(item);
             found.push(item.map_err(|error| QUERY.unreadable(&error.to_string()))?);
         }
         start = page.last_evaluated_key.filter(|key| !key.is_empty());
@@ -469,23 +545,25 @@ async fn items(
 }
 
 /// What to do about the key, the most urgent first. Deletion is never the first advice: disabling a key can be undone.
-fn recommendations(key: &Key, verdicts: &Value, last_usage: Option<&Value>) -> Vec<String> {
+fn recommendations(
+    key: &Key,
+    verdicts: &Part<BTreeMap<String, CheckVerdicts>>,
+    last_usage: &Part<LastUsage>,
+) -> Vec<String> {
     let mut all = Vec::new();
     if key.deletion_date.is_some() || key.state == Some(KeyState::PendingDeletion) {
         all.push(
             "the key is about to be deleted: cancel_deletion keeps what is encrypted under it readable".to_owned(),
         );
     }
-    let findings =
-        verdicts.as_object().into_iter().flat_map(Map::values).filter_map(|it| it.get("findings")?.as_array());
-    for finding in findings.flatten() {
-        if finding.get("compliance") == Some(&json!(Compliance::NonCompliant)) {
-            let text = |name: &str| finding.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-            all.push(format!("{}: {}", text("control"), text("remediation")));
-        }
+    let mut findings: Vec<_> =
+        verdicts.known().into_iter().flat_map(BTreeMap::values).flat_map(|it| &it.findings).collect();
+    findings.sort_by_key(|it| std::cmp::Reverse(it.severity));
+    for finding in findings.into_iter().filter(|it| it.compliance == Compliance::NonCompliant && it.exempt.is_none()) {
+        all.push(format!("{}: {}", finding.control, finding.remediation));
     }
-    let is_used = last_usage.and_then(|it| it.get("at")).is_some_and(|at| !at.is_null());
-    if key.state == Some(KeyState::Enabled) && last_usage.is_some() && !is_used {
+    let is_unused = last_usage.known().is_some_and(|it| it.at.is_none());
+    if key.state == Some(KeyState::Enabled) && is_unused {
         all.push(
             "no use of the key is known since its usage is tracked: ask its owner; if nobody needs it, retire_key disables it, \
              which can be undone"

@@ -68,7 +68,7 @@ async fn checked(session: &Session<'_>, rotating: Rotating) -> Result<Rotating, 
 }
 
 /// `None` for the period of a key that does not rotate by itself.
-async fn status(kms: &Kms, id: &str) -> Result<(GetKeyRotationStatusOutput, Option<i32>), Stop> {
+pub(super) async fn status(kms: &Kms, id: &str) -> Result<(GetKeyRotationStatusOutput, Option<i32>), Failure> {
     let enabled = MemberPresence::of("KeyRotationEnabled");
     let answer = kms
         .call(GET_KEY_ROTATION_STATUS, async |kms| {
@@ -77,7 +77,7 @@ async fn status(kms: &Kms, id: &str) -> Result<(GetKeyRotationStatusOutput, Opti
         })
         .await?;
     if !enabled.get() {
-        return Err(GET_KEY_ROTATION_STATUS.unreadable("the answer has no KeyRotationEnabled").into());
+        return Err(GET_KEY_ROTATION_STATUS.unreadable("the answer has no KeyRotationEnabled"));
     }
     let period = answer.key_rotation_enabled.then_some(answer.rotation_period_in_days.unwrap_or(365));
     Ok((answer, period))
@@ -156,12 +156,12 @@ pub(super) async fn rotate(session: &mut Session<'_>, reference: &KeyReference) 
         }
         send(session, &rotating, counted_before).await?;
     }
-    let waits_until = session.invocation.start.elapsed() + ROTATION_TAKES;
+    let waits_until = session.invocation.deadlines.start.elapsed() + ROTATION_TAKES;
     loop {
         if let Sight::Rotated(at) = look(&rotating, counted_before).await? {
             return Ok(Answer { rotated_at: Some(at), ..session.answer() });
         }
-        if session.invocation.start.elapsed() > waits_until || !session.has_time_for(WAIT + FOR_A_CALL) {
+        if session.invocation.deadlines.start.elapsed() > waits_until || !session.has_time_for(WAIT + FOR_A_CALL) {
             return Err(Stop::InProgress(format!("the rotation of {arn} is in progress")));
         }
         sleep(WAIT).await;

@@ -94,7 +94,10 @@ fn what_is_not_said_has_its_default() {
     assert!(matches!(action, Action::ScheduleDeletion(it) if it.waiting_period_days.get() == 30));
     let Request::Change(Change { action, .. }) = parse(&good("cancel_deletion")).unwrap() else { panic!() };
     assert!(matches!(action, Action::CancelDeletion(it) if !it.enable));
-    assert!(matches!(parse(&good("audit_key")).unwrap(), Request::AuditKey(it) if it.days.get() == 90));
+    assert!(matches!(
+        parse(&good("audit_key")).unwrap(),
+        Request::AuditKey(it) if it.days.get() == 90 && it.format == AuditFormat::Json
+    ));
     assert!(matches!(parse(&good("list_operations")).unwrap(), Request::ListOperations(it) if it.limit.get() == 50));
 }
 
@@ -160,7 +163,7 @@ fn a_field_that_is_needed_is_missed() {
 }
 
 /// Every field of every operation with its JSON type.
-const FIELDS: [(&str, &str, &str); 38] = [
+const FIELDS: [(&str, &str, &str); 39] = [
     ("create_key", "requested_by", "string"),
     ("create_key", "client_token", "string"),
     ("create_key", "dry_run", "boolean"),
@@ -195,6 +198,7 @@ const FIELDS: [(&str, &str, &str); 38] = [
     ("audit_key", "requested_by", "string"),
     ("audit_key", "key", "string"),
     ("audit_key", "days", "number"),
+    ("audit_key", "format", "enum"),
     ("list_operations", "requested_by", "string"),
     ("list_operations", "key", "string"),
     ("list_operations", "client_token", "string"),
@@ -311,6 +315,7 @@ fn characters() {
         ("create_key", "key_usage", json!("ENCRYPT"), "does not go with"),
         ("create_key", "origin", json!("aws_kms"), "does not go with"),
         ("create_key", "purpose", json!("storage"), "unknown variant"),
+        ("audit_key", "format", json!("html"), "expected one of `json`, `table`, `page`"),
         ("retire_key", "key", json!("alias/payments"), "is no key ID or key ARN"),
         ("retire_key", "key", json!("key with spaces"), "is no key ID or key ARN"),
         ("retire_key", "key", json!("*"), "is no key ID or key ARN"),
@@ -550,7 +555,7 @@ proptest! {
 
     /// Any JSON is a request or refused.
     #[test]
-    fn any_payload_has_an_answer(text in "[\\[\\]{}\":,a-z0-9_ ]{0,60}", operation in 0..11_usize, field in 0..38_usize) {
+    fn any_payload_has_an_answer(text in "[\\[\\]{}\":,a-z0-9_ ]{0,60}", operation in 0..11_usize, field in 0..FIELDS.len()) {
         let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         let _ = parse(&value);
         let mut request = good(OperationName::ALL[operation].as_str());

@@ -9,6 +9,7 @@
     reason = "a helper of tests fails by panicking"
 )]
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -79,6 +80,21 @@ pub fn new_multi_region_key() -> Value {
     request
 }
 
+static ANSWERS: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+    let schema = include_str!("../../../../docs/key-manager-answers.schema.json");
+    jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap()
+});
+
+/// The answer, if it is as the schema says.
+#[track_caller]
+pub fn answered(outcome: Outcome) -> Value {
+    let answer = outcome.result.unwrap();
+    if let Err(error) = ANSWERS.validate(&answer) {
+        panic!("{error}: {answer:#}");
+    }
+    answer
+}
+
 /// An invocation that has n seconds.
 pub fn seconds(n: u64) -> Invocation {
     Invocation { deadline: Duration::from_secs(n), ..Invocation::default() }
@@ -144,7 +160,7 @@ pub async fn complete(fleet: &Fleet, function: &FunctionProcess, request: &Value
     for _ in 0..6 {
         let outcome = function.invoke_with(request, seconds(30)).await;
         match &outcome.result {
-            Ok(answer) if answer["state"] == "succeeded" => return answer.clone(),
+            Ok(answer) if answer["state"] == "succeeded" => return answered(outcome),
             Ok(answer) => assert_eq!(answer["state"], "in_progress", "{answer}"),
             Err(error) => assert_eq!(error.error_type, "OperationFailed", "{error:?}"),
         }
