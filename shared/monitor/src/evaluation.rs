@@ -16,8 +16,9 @@ use domain::location::KeyName;
 use domain::report::{EvaluationLines, Report};
 use domain::verdict::{Compliance, NOT_FOUND, Verdict, excluded, gone_after_event, settled_by_description};
 use futures::future::{Either, LocalBoxFuture, OptionFuture, Shared, join_all, select};
+use futures::stream::FuturesUnordered;
 use futures::stream::select_all;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use jiff::Timestamp;
 use outputs::metrics::Samples;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -264,10 +265,9 @@ impl<'a> Checks<'a, '_> {
     /// Judges the keys. ID of the listed key that the next evaluation should begin with, if not all were reached.
     async fn evaluate(&self, run: &RunContext<'_>, evaluated: &mut [Evaluated]) -> Option<String> {
         let inventory = run.inventory;
-        let keys = futures::stream::iter(inventory.candidates(&run.target.location).enumerate())
-            .map(async |(place, candidate)| (place, self.evaluate_key(candidate).await))
-            .buffer_unordered(KEYS_AT_A_TIME)
-            .take_until(self.stopped.clone());
+        let keys = inventory.candidates(&run.target.location).enumerate();
+        let keys = keys.map(async |(place, candidate)| (place, self.evaluate_key(candidate).await));
+        let keys = more_and_more_at_a_time(keys).take_until(self.stopped.clone());
         let mut keys = pin!(keys);
         let mut reached = 0;
         let mut progress = Progress::default();
@@ -407,6 +407,17 @@ impl<'a> Checks<'a, '_> {
     }
 }
 
+/// Runs the futures, one more at a time for each that has ended: two at first, [`KEYS_AT_A_TIME`] at last. Each that has no
+/// connection to use opens one, and a TLS handshake costs more CPU time than a call; few keys are done with few of them.
+fn more_and_more_at_a_time<F: Future>(futures: impl Iterator<Item = F>) -> impl Stream<Item = F::Output> {
+    let begin = (futures.fuse(), FuturesUnordered::new(), 2_usize);
+    futures::stream::unfold(begin, async |(mut futures, mut under_way, at_a_time)| {
+        under_way.extend(futures.by_ref().take(at_a_time.saturating_sub(under_way.len())));
+        let output = under_way.next().await?;
+        Some((output, (futures, under_way, KEYS_AT_A_TIME.min(at_a_time + 1))))
+    })
+}
+
 /// What the future gives, unless the evaluation is stopped before.
 async fn unless<T>(stopped: &Stopped<'_>, future: impl Future<Output = T>) -> Option<T> {
     match select(pin!(future), stopped.clone()).await {
@@ -500,7 +511,9 @@ mod tests {
     fn the_next_evaluation_begins_with_the_first_key_that_was_not_reached() {
         for (reached, next) in [(&[][..], 0), (&[0, 1, 2], 3), (&[2, 0, 1], 3), (&[0, 2, 3], 1), (&[1, 2, 3], 3)] {
             let mut progress = Progress::default();
-            reached.iter().for_each(|place| progress.reached(*place));
+            for place in reached {
+                progress.reached(*place);
+            }
             assert_eq!(progress.next_begin(), next, "{reached:?}");
         }
     }
