@@ -268,6 +268,27 @@ def test_the_reporter_finds_what_waits_and_tells_it(monitor):
         assert not may(action, resource), action
 
 
+def test_the_reporter_writes_lists_where_there_is_a_bucket_for_them(source, resources, monitor):
+    with_bucket = Rendered(source, resources, CreateReportBucket="true")
+
+    def may(action, key):
+        return decision(with_bucket, "ReporterRole", action, f"{with_bucket.arn('ReportBucket')}/{key}")
+
+    assert may("s3:PutObject", "open/c0ffee.json")
+    for action, key in (
+        ("s3:PutObject", "plans/c0ffee.json"),
+        ("s3:PutObject", "c0ffee.json"),
+        ("s3:GetObject", "open/c0ffee.json"),
+        ("s3:DeleteObject", "open/c0ffee.json"),
+        ("s3:PutObjectAcl", "open/c0ffee.json"),
+    ):
+        assert not may(action, key), (action, key)
+    assert "ReportBucket" not in monitor.resources
+    assert not decision(
+        with_bucket, "RotationCheckerRole", "s3:PutObject", f"{with_bucket.arn('ReportBucket')}/open/x.json"
+    )
+
+
 # ---- Functions on demand ---------------------------------------------------------------------------------------------
 
 MANAGED = {"aws:ResourceTag/kms-compliance/managed": "true"}

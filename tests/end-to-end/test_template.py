@@ -166,7 +166,7 @@ def test_the_planner_finds_targets_and_writes_them_down(resources):
 
 def test_the_reporter_alone_reads_what_waits_and_every_part_of_the_ledger(resources):
     calls = json.loads((ROOT / "tests/calls.json").read_text(encoding="utf-8"))[REPORTER]
-    everything = [*LEDGER]
+    everything = [*LEDGER, "dynamodb:Scan"]
     assert "kms" not in calls and [f"dynamodb:{call}" for call in calls["dynamodb"]] == everything
     index = {"Fn::Sub": "${FindingsTable.Arn}/index/waits"}
     assert statements(resources, "ReporterRole") == [
@@ -176,6 +176,12 @@ def test_the_reporter_alone_reads_what_waits_and_every_part_of_the_ledger(resour
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "OperationsTopic"}},
         ENCRYPTS_ALERT,
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "ChatTopic"}, "If": "HasChatTopic"},
+        {
+            "Effect": "Allow",
+            "Action": "s3:PutObject",
+            "Resource": {"Fn::Sub": "${ReportBucket.Arn}/open/*"},
+            "If": "HasReportBucket",
+        },
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": named("RouteTopicArns"), "If": "HasRoutes"},
         {
             "Effect": "Allow",
@@ -550,9 +556,20 @@ def test_the_ledgers_items_are_found_by_function_and_end_by_their_own_date(resou
 # ---- Schedule and failures -------------------------------------------------------------------------------------------
 
 
-def test_the_plans_are_encrypted_private_and_forgotten(resources):
-    (name,) = of_type(resources, "AWS::S3::Bucket")
-    assert name == "PlanBucket"
+RETENTION = {"PlanBucket": 30, "ReportBucket": {"Ref": "ReportRetentionDays"}}
+
+
+def test_there_are_two_buckets_one_of_them_on_request(resources, source):
+    assert of_type(resources, "AWS::S3::Bucket").keys() == RETENTION.keys()
+    for made in ("ReportBucket", "ReportBucketPolicy"):
+        assert resources[made]["Condition"] == "HasReportBucket"
+    assert source["Conditions"]["HasReportBucket"] == {"Fn::Equals": [{"Ref": "CreateReportBucket"}, "true"]}
+    assert source["Parameters"]["CreateReportBucket"]["Default"] == "false"
+    assert source["Outputs"]["ReportBucketName"]["Condition"] == "HasReportBucket"
+
+
+@pytest.mark.parametrize("name", RETENTION)
+def test_what_is_in_a_bucket_is_encrypted_private_and_forgotten(resources, name):
     # A bucket that holds something cannot be deleted, and the stack's deletion would fail.
     assert (resources[name]["DeletionPolicy"], resources[name]["UpdateReplacePolicy"]) == OUTLIVES
     made = resources[name]["Properties"]
@@ -562,8 +579,8 @@ def test_the_plans_are_encrypted_private_and_forgotten(resources):
     assert set(made["PublicAccessBlockConfiguration"].values()) == {True}
     assert len(made["PublicAccessBlockConfiguration"]) == 4
     (rule,) = made["LifecycleConfiguration"]["Rules"]
-    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 30) and "Prefix" not in rule
-    (tls,) = properties(resources, "PlanBucketPolicy")["PolicyDocument"]["Statement"]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", RETENTION[name]) and "Prefix" not in rule
+    (tls,) = properties(resources, f"{name}Policy")["PolicyDocument"]["Statement"]
     assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "s3:*")
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
@@ -696,9 +713,10 @@ MADE = {
     "PLAN_BUCKET": {"Ref": "PlanBucket"},
     "OPERATIONS_TOPIC_ARN": {"Ref": "OperationsTopic"},
     "CHAT_TOPIC_ARN": {"Fn::If": ["HasChatTopic", {"Ref": "ChatTopic"}, ""]},
+    "REPORT_BUCKET": {"Fn::If": ["HasReportBucket", {"Ref": "ReportBucket"}, ""]},
 }
 OF_THE_PLANNER = {"TARGETS", "TARGET_REGIONS", "EXCLUDED_ACCOUNTS", "EXCLUDED_REGIONS", "PLAN_BUCKET"}
-OF_THE_REPORTER = {"OPERATIONS_TOPIC_ARN", "ROUTES", "CHAT_TOPIC_ARN"}
+OF_THE_REPORTER = {"OPERATIONS_TOPIC_ARN", "ROUTES", "CHAT_TOPIC_ARN", "REPORT_BUCKET"}
 # Routes by organizational unit are not told yet.
 NOT_OFFERED = {"KMS_QUOTA_CALLERS", "ROUTED_UNITS"}
 # Of the planner and the reporter, which have none of these, they are empty: there would be no room.
@@ -759,6 +777,7 @@ def test_the_longest_settings_fit_into_the_environment(resources, source, logica
         "METRICS_NAMESPACE": len(f"KmsCompliance/{LONGEST_STACK_NAME}"),
         "MEMBER_ROLE_NAME": longest(source["Parameters"]["MemberRoleName"]),
         "PLAN_BUCKET": 63,
+        "REPORT_BUCKET": 63,
         "KMS_QUOTA_SHARE": longest(share),
         "OPERATIONS_TABLE": len(f"{LONGEST_STACK_NAME}-OperationsTable-1234567890123"),
         "OPERATIONS": 160,

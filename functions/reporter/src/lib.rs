@@ -6,10 +6,13 @@
 //! | nothing | all that waits; and the operators, what failed |
 //! | `min_severity` | what waits and is open and so bad, before the checks are through; nothing else |
 //! | `dry_run` | nobody: it answers what it would tell |
+//! | `report: "open"` | nobody: it answers what is open, and writes the whole list to the bucket |
 //!
 //! `targets` says how many there were to look at: one of which nothing is written failed as a whole.
 
+mod bucket;
 mod controls;
+mod open;
 mod report;
 mod settings;
 
@@ -20,8 +23,10 @@ use lambda::{Function, HandlerError, Invocation};
 use monitor::settings::{Environment, InvalidConfiguration};
 use monitor::target::Home;
 use outputs::metrics::DailyCheckMeasured;
+use serde::Serialize;
 use serde_json::Value;
 
+use crate::bucket::ReportBucket;
 pub use controls::ACCOUNT_REACHABLE;
 pub use report::{Answer, Reporting};
 pub use settings::{SETTINGS, Settings};
@@ -38,6 +43,8 @@ pub struct Options {
     pub dry_run: bool,
     /// How many targets the daily check planned, if the sender says: what is missing of them failed without a word.
     pub targets: Option<usize>,
+    /// Tell nothing, and answer what is open.
+    pub is_about_open: bool,
 }
 
 impl Options {
@@ -53,13 +60,18 @@ impl Options {
                 "min_severity" => options.min_severity = Some(severity(&field, &value)?),
                 "dry_run" => options.dry_run = event::boolean(&field, &value)?,
                 "targets" => options.targets = Some(count(&field, &value)?),
+                "report" if value.as_str() == Some("open") => options.is_about_open = true,
+                "report" => {
+                    return Err(InvalidEvent::new(field, format!("{} is not `open`", event::shown(&value))));
+                }
                 _ => {
-                    return Err(InvalidEvent::new(
-                        field,
-                        "is no option; there are `min_severity`, `dry_run`, `targets`",
-                    ));
+                    let problem = "is no option; there are `dry_run`, `min_severity`, `report`, `targets`";
+                    return Err(InvalidEvent::new(field, problem));
                 }
             }
+        }
+        if options.is_about_open && options.min_severity.is_some() {
+            return Err(InvalidEvent::new("detail.min_severity", "does not go with `report`"));
         }
         Ok(options)
     }
@@ -82,20 +94,37 @@ fn severity(field: &str, value: &Value) -> Result<Severity, InvalidEvent> {
 pub struct Reporter {
     settings: Settings,
     home: Home,
+    bucket: Option<ReportBucket>,
+}
+
+/// What a run answers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Response {
+    /// What it told.
+    Told(Answer),
+    /// What is open: see [`outputs::digest::open_findings`].
+    Open(Value),
 }
 
 impl Function for Reporter {
-    type Response = Answer;
+    type Response = Response;
     type Error = HandlerError;
 
     fn new(environment: &Environment, config: SdkConfig) -> Result<Self, InvalidConfiguration> {
         let (home, settings) = Settings::read(environment)?;
-        Ok(Self { settings, home: Home::new(&config, home) })
+        let bucket = settings.report_bucket.clone().map(|name| ReportBucket::new(&config, name));
+        Ok(Self { settings, home: Home::new(&config, home), bucket })
     }
 
-    async fn answer(&self, invocation: Invocation<'_>) -> Result<Answer, HandlerError> {
+    async fn answer(&self, invocation: Invocation<'_>) -> Result<Response, HandlerError> {
         let options = Options::parse(&invocation.event)?;
         let execution = invocation.event.as_object().and_then(event::id);
+        if options.is_about_open {
+            let bucket = self.bucket.as_ref().filter(|_| !options.dry_run);
+            let execution = execution.as_deref().unwrap_or(&invocation.request_id);
+            return Ok(Response::Open(open::answer(&self.home, bucket, &invocation, execution).await?));
+        }
         let reporting = Reporting {
             home: &self.home,
             settings: &self.settings,
@@ -128,7 +157,7 @@ impl Function for Reporter {
             };
             invocation.emit(&invocation.emission.daily_check_line(FUNCTION, measured));
         }
-        Ok(answer)
+        Ok(Response::Told(answer))
     }
 }
 
@@ -154,7 +183,13 @@ mod tests {
             (json!({"detail": {"min_severity": "critical"}}), Err("detail.min_severity: `critical` is none of `LOW`")),
             (json!({"detail": {"min_severity": 4}}), Err("detail.min_severity: `4` is none of")),
             (json!({"detail": {"dry_run": "yes"}}), Err("detail.dry_run: `yes` is not true or false")),
-            (json!({"detail": {"keys": ["k"]}}), Err("detail.keys: is no option; there are `min_severity`, `dry_run`")),
+            (json!({"detail": {"report": "open"}}), Ok(Options { is_about_open: true, ..Options::default() })),
+            (json!({"detail": {"report": "all"}}), Err("detail.report: `all` is not `open`")),
+            (
+                json!({"detail": {"report": "open", "min_severity": "HIGH"}}),
+                Err("detail.min_severity: does not go with `report`"),
+            ),
+            (json!({"detail": {"keys": ["k"]}}), Err("detail.keys: is no option; there are `dry_run`, `min_severity`")),
         ] {
             let read = Options::parse(&event).map_err(|error| error.to_string());
             match (&read, &expected) {

@@ -414,6 +414,7 @@ async fn settings_that_do_not_fit_are_refused_by_name() {
         ("FINDINGS_TABLE", ""),
         ("OPERATIONS_TOPIC_ARN", "operations"),
         ("CHAT_TOPIC_ARN", "arn:aws:sqs:us-east-1:123456789012:q"),
+        ("REPORT_BUCKET", "s3://reports"),
         ("ROUTES", "123456789012"),
         ("ROUTES", "ou-ab12-cdefghij=arn:aws:sns:us-east-1:123456789012:team"),
     ] {
@@ -439,19 +440,22 @@ async fn the_events_of_the_folder_are_answered_as_their_names_say() {
         assert_eq!(answer["execution"], "daily-check-2026-11-23", "{name}");
         assert_eq!(team.fleet.writes().is_empty(), name == "dry-run", "{name}");
     }
+    let text = std::fs::read_to_string(folder.join("open.json")).unwrap();
+    assert_eq!(ok(function.invoke(&serde_json::from_str(&text).unwrap()).await)["open"], 1);
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(
         files.collect::<BTreeSet<_>>(),
-        BTreeSet::from(["dry-run.json", "early.json", "report.json"].map(String::from))
+        BTreeSet::from(["dry-run.json", "early.json", "open.json", "report.json"].map(String::from))
     );
 }
 
 #[tokio::test]
 async fn it_makes_the_calls_that_its_role_allows() {
-    let (team, function) = start(fleet_of(json!([off(0)])), &[]).await;
+    let (team, function) = start(fleet_of(json!([off(0)])), &[("REPORT_BUCKET", "reports")]).await;
     check(&team, "one").await;
     team.fleet.clear_calls();
     ok(function.invoke(&event("one")).await);
+    ok(function.invoke(&json!({"id": "ask", "detail": {"report": "open"}})).await);
     let lists: Value = serde_json::from_str(include_str!("../../../tests/calls.json")).unwrap();
     let listed = lists["reporter"].as_object().unwrap().values().flat_map(|calls| calls.as_array().unwrap());
     let listed: BTreeSet<String> = listed.map(|call| call.as_str().unwrap().to_owned()).collect();

@@ -235,14 +235,15 @@ operations! {
                                     "organizations" "ListOrganizationalUnitsForParent",
                                                                              Own(2.0),        Always,    &[PLANNER];
     LIST_REGIONS:                   "account"    "ListRegions",              Own(2.0),        Always,    &[PLANNER, TERMINAL];
-    // The same plan again.
-    PUT_OBJECT:                     "s3"         "PutObject",                Unpaced,         Always,    &[PLANNER];
+    // The same plan or report again.
+    PUT_OBJECT:                     "s3"         "PutObject",                Unpaced,         Always,    &[PLANNER, REPORTER];
 
     BATCH_WRITE_ITEM:               "dynamodb"   "BatchWriteItem",           Unpaced,         Always,    WHO_TELLS;
     DELETE_ITEM:                    "dynamodb"   "DeleteItem",               Unpaced,         Always,    WHO_TELLS;
     GET_ITEM:                       "dynamodb"   "GetItem",                  Unpaced,         Always,    &[MANAGER];
     PUT_ITEM:                       "dynamodb"   "PutItem",                  Unpaced,         Always,    WHO_WRITES;
     QUERY:                          "dynamodb"   "Query",                    Unpaced,         Always,    WHO_READS_THE_LEDGER;
+    SCAN:                           "dynamodb"   "Scan",                     Unpaced,         Always,    &[REPORTER];
 
     GET_TOPIC_ATTRIBUTES:           "sns"        "GetTopicAttributes",       Unpaced,         Always,    WHO_TELLS;
     // An alert may come twice; lost, it may not be.

@@ -21,7 +21,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use aws::failure::error_summary;
-use aws::operation::{BATCH_WRITE_ITEM, DELETE_ITEM, PUT_ITEM, QUERY};
+use aws::operation::{BATCH_WRITE_ITEM, DELETE_ITEM, PUT_ITEM, QUERY, SCAN};
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, PutRequest, WriteRequest};
 use domain::failure::Failure;
@@ -296,14 +296,7 @@ impl<'a> FindingsTable<'a> {
             let query = async || request.clone().set_exclusive_start_key(start.clone()).send().await;
             let page = timeout_at(until, self.home.calls.make(QUERY, query)).await.map_err(|_| self.out_of_time())?;
             let page = page.map_err(|failure| self.failed(&failure))?;
-            for item in page.items.unwrap_or_default() {
-                let sort_key = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
-                match serde_dynamo::aws_sdk_dynamodb_1::from_item::<Record>(item) {
-                    Ok(record) if open_key(&record) == sort_key => records.push(record),
-                    Ok(_) => tracing::error!(sort_key, "the item's key in the ledger is not that of its finding"),
-                    Err(error) => tracing::error!(sort_key, %error, "the item in the ledger makes no sense"),
-                }
-            }
+            records.extend(page.items.unwrap_or_default().into_iter().filter_map(open_record));
             start = page.last_evaluated_key.filter(|key| !key.is_empty());
             if start.is_none() {
                 return Ok(records);
@@ -479,6 +472,50 @@ fn waiting_partition(n: u32) -> String {
 /// The hash FNV-1a: the same in every version, which is all that matters here.
 pub(crate) fn fnv_1a(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Every open finding of the table, with the part that it stands in. An item that makes no sense is left out.
+///
+/// # Errors
+/// [`RunError::LedgerUnavailable`].
+pub async fn all_open(home: &Home, until: Instant) -> Result<Vec<(FindingsTable<'_>, Record)>, RunError> {
+    let name = home.settings.findings_table.as_deref().unwrap_or_default();
+    let unavailable = |cause: String| RunError::LedgerUnavailable { table: name.to_owned(), cause };
+    let request = home
+        .dynamodb
+        .scan()
+        .table_name(name)
+        .consistent_read(true)
+        .filter_expression("begins_with(#sk, :open)")
+        .expression_attribute_names("#sk", "sk")
+        .expression_attribute_values(":open", AttributeValue::S("open#".to_owned()));
+    let mut open = Vec::new();
+    let mut start = None;
+    loop {
+        let scan = async || request.clone().set_exclusive_start_key(start.clone()).send().await;
+        let page = timeout_at(until, home.calls.make(SCAN, scan)).await;
+        let page = page.map_err(|_| unavailable("the time of the invocation ran out".to_owned()))?;
+        let page = page.map_err(|failure| unavailable(error_summary(&failure)))?;
+        open.extend(page.items.unwrap_or_default().into_iter().filter_map(|item| {
+            let partition = item.get("pk")?.as_s().ok()?.clone();
+            Some((FindingsTable::partition(home, partition)?, open_record(item)?))
+        }));
+        start = page.last_evaluated_key.filter(|key| !key.is_empty());
+        if start.is_none() {
+            return Ok(open);
+        }
+    }
+}
+
+/// The open finding that an item holds; `None`, and a line in the log, if it makes no sense.
+fn open_record(item: Item) -> Option<Record> {
+    let sort_key = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
+    match serde_dynamo::aws_sdk_dynamodb_1::from_item::<Record>(item) {
+        Ok(record) if open_key(&record) == sort_key => return Some(record),
+        Ok(_) => tracing::error!(sort_key, "the item's key in the ledger is not that of its finding"),
+        Err(error) => tracing::error!(sort_key, %error, "the item in the ledger makes no sense"),
+    }
+    None
 }
 
 fn open_key(record: &Record) -> String {

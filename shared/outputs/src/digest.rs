@@ -272,7 +272,12 @@ pub fn open_findings(
     records: &[(Part<'_>, &Record)],
     whole_list: Option<&str>,
 ) -> Value {
-    digest_json::open_findings(home, at, records, whole_list)
+    digest_json::open_findings(home, at, records, whole_list, digest_json::MAX_OPEN)
+}
+
+/// The same with every open finding, and not the worst alone: for a file.
+pub fn all_open_findings(home: &Location, at: Timestamp, records: &[(Part<'_>, &Record)]) -> Value {
+    digest_json::open_findings(home, at, records, None, usize::MAX)
 }
 
 #[cfg(test)]

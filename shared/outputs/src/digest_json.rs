@@ -25,7 +25,7 @@ const MAX_LISTED: usize = 20;
 const MAX_CAUSE_CHARS: usize = 300;
 
 /// Most findings that the answer about all open ones carries.
-const MAX_OPEN: usize = 50;
+pub(crate) const MAX_OPEN: usize = 50;
 
 /// A finding, as the alert has it, with where it stands.
 fn finding(part: Part<'_>, record: &Record, notice: &Notice) -> Value {
@@ -169,6 +169,7 @@ pub(crate) fn open_findings(
     at: Timestamp,
     records: &[(Part<'_>, &Record)],
     whole_list: Option<&str>,
+    most: usize,
 ) -> Value {
     let mut severities: BTreeMap<&str, u64> = BTreeMap::new();
     let mut controls: BTreeMap<&str, u64> = BTreeMap::new();
@@ -189,7 +190,7 @@ pub(crate) fn open_findings(
         let order = (std::cmp::Reverse(x.severity), a, &x.key_arn, &x.control);
         order.cmp(&(std::cmp::Reverse(y.severity), b, &y.key_arn, &y.control))
     });
-    worst.truncate(MAX_OPEN);
+    worst.truncate(most);
     let findings: Vec<Value> = worst
         .into_iter()
         .map(|(part, record)| {

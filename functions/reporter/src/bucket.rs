@@ -1,0 +1,71 @@
+//! The bucket that reports are written to.
+
+use aws::call::Calls;
+use aws::failure::error_summary;
+use aws::operation::PUT_OBJECT;
+use aws::pace::QuotaShare;
+use aws_config::SdkConfig;
+use aws_sdk_s3::primitives::ByteStream;
+use tokio::time::{Instant, timeout_at};
+
+/// Most characters of an execution's name in an object's key.
+const MAX_NAME_CHARS: usize = 200;
+
+/// The bucket. It encrypts by its own default.
+#[derive(Debug)]
+pub(crate) struct ReportBucket {
+    name: String,
+    s3: aws_sdk_s3::Client,
+    calls: Calls,
+}
+
+impl ReportBucket {
+    pub(crate) fn new(config: &SdkConfig, name: String) -> Self {
+        // An endpoint of one's own has no name for each bucket.
+        let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(config.endpoint_url().is_some()).build();
+        Self { name, s3: aws_sdk_s3::Client::from_conf(s3), calls: Calls::new(QuotaShare::WHOLE) }
+    }
+
+    /// Writes an object, and gives back its S3 URI. A second one of the same execution takes its place.
+    ///
+    /// # Errors
+    /// The bucket did not take it: why, in words.
+    pub(crate) async fn put(
+        &self,
+        folder: &str,
+        execution: &str,
+        body: Vec<u8>,
+        until: Instant,
+    ) -> Result<String, String> {
+        let key = format!("{folder}/{}.json", object_name(execution));
+        let uri = format!("s3://{}/{key}", self.name);
+        let request = async || {
+            let request = self.s3.put_object().bucket(&self.name).key(&key).content_type("application/json");
+            request.body(ByteStream::from(body.clone())).send().await
+        };
+        match timeout_at(until, self.calls.make(PUT_OBJECT, request)).await {
+            Ok(Ok(_)) => Ok(uri),
+            Ok(Err(failure)) => Err(format!("{uri} was not written: {}", error_summary(&failure))),
+            Err(_) => Err(format!("{uri} was not written: the time of the invocation ran out")),
+        }
+    }
+}
+
+/// An execution's name, as far as it may stand in the name of an object. Whoever sends an event chooses it.
+fn object_name(execution: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' };
+    execution.chars().map(plain).take(MAX_NAME_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leaves_its_folder() {
+        for (execution, name) in [("daily-1", "daily-1"), ("../plans/x", "---plans-x"), ("a\u{202e}b", "a-b")] {
+            assert_eq!(object_name(execution), name);
+        }
+        assert_eq!(object_name(&"x".repeat(2_000)).len(), MAX_NAME_CHARS);
+    }
+}
