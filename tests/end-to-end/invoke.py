@@ -3,6 +3,9 @@
 Without an engine the same binary runs under the same interface emulator, straight on this machine. The function talks
 to the AWS that the environment names (credentials, Region, AWS_ENDPOINT_URL) and takes its settings from there too;
 with --local it talks to a local AWS with the demo's fleet of keys, which no container could reach.
+
+Of key-manager the event's operation says which of its two functions it is for. With --local, its examples find a managed
+key of their own.
 """
 
 import argparse
@@ -25,7 +28,9 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 
 import fleet
 import local_aws
-from local_aws import ROOT, LocalAws, free_ports, quick_binaries
+from local_aws import KEY_MANAGER, ROOT, LocalAws, free_ports, on_demand, quick_binaries
+
+KEYS_OF_EXAMPLES = ("1234abcd-12ab-34cd-56ef-1234567890ab", "8765dcba-21ba-43dc-65fe-ba0987654321")
 
 
 def main():
@@ -35,9 +40,11 @@ def main():
     parser.add_argument("--local", action="store_true")
     arguments = parser.parse_args()
 
-    functions = local_aws.daily(local_aws.read_template())
-    if arguments.function not in functions:
-        sys.exit(f"FUNCTION={arguments.function}: there is {', '.join(functions)}")
+    template = local_aws.read_template()
+    functions = local_aws.daily(template)
+    is_key_manager = arguments.function == KEY_MANAGER
+    if arguments.function not in functions and not is_key_manager:
+        sys.exit(f"FUNCTION={arguments.function}: there is {', '.join([*functions, KEY_MANAGER])}")
     events = ROOT / "events" / arguments.function
     event = events / f"{arguments.event}.json"
     if not event.exists():
@@ -50,16 +57,67 @@ def main():
             fleet.create(aws)
             environment |= aws.environment
             environment["SNS_TOPIC_ARN"] = aws.client("sns").create_topic(Name="alerts")["TopicArn"]
-        elif not environment.get("SNS_TOPIC_ARN"):
-            sys.exit("set SNS_TOPIC_ARN (the stack's output AlertTopicArn), or say LOCAL=1 to use a local AWS")
+            if is_key_manager:
+                environment["OPERATIONS_TABLE"] = operations_table(aws)
+                event = with_own_keys(aws, event)
+        else:
+            needed, output = ("OPERATIONS_TABLE", "OperationsTableName") if is_key_manager else TOPIC
+            if not environment.get(needed):
+                sys.exit(f"set {needed} (the stack's output {output}), or say LOCAL=1 to use a local AWS")
+        logical_id = functions.get(arguments.function)
+        if is_key_manager:
+            logical_id, environment["OPERATIONS"] = asked_for(template, event)
         if docker_runs() and not arguments.local:
-            answer = in_container(stack, functions[arguments.function], event, environment)
+            answer = in_container(stack, logical_id, event, environment)
         else:
             if not arguments.local:
                 print("no Docker engine answers; the function runs on this machine instead", file=sys.stderr)
             answer = on_this_machine(stack, arguments.function, event, environment)
     print(json.dumps(answer, indent=2))
     sys.exit(isinstance(answer, dict) and "errorType" in answer)
+
+
+TOPIC = ("SNS_TOPIC_ARN", "AlertTopicArn")
+
+
+def asked_for(template, event):
+    """The logical ID of key-manager's function that answers the operation of an event, and all that it answers."""
+    operation = json.loads(event.read_bytes()).get("operation")
+    answered = {}
+    for logical_id in on_demand(template):
+        operations = template["Resources"][logical_id]["Properties"]["Environment"]["Variables"]["OPERATIONS"]
+        # With the parameter for deletions, and without: those that come with it are refused here too.
+        answered[logical_id] = operations["Fn::If"][-1] if isinstance(operations, dict) else operations
+    found = [each for each in answered.items() if operation in each[1].split(",")]
+    return (found or [("KeyManagerFunction", answered["KeyManagerFunction"])])[0]
+
+
+def operations_table(aws):
+    keys = {"pk": "HASH", "sk": "RANGE"}
+    aws.client("dynamodb").create_table(
+        TableName="operations",
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return "operations"
+
+
+def with_own_keys(aws, event):
+    """A copy of an event in which managed keys of the local AWS stand for the keys of the examples."""
+    kms, text = aws.client("kms"), event.read_text(encoding="utf-8")
+    request = json.loads(text)
+    for example in KEYS_OF_EXAMPLES:
+        if example in text:
+            key = kms.create_key(Tags=[{"TagKey": "kms-compliance/managed", "TagValue": "true"}])["KeyMetadata"]["KeyId"]
+            text = text.replace(example, key)
+            if request.get("expected_current") == example:
+                kms.create_alias(AliasName=request["alias"], TargetKeyId=key)
+            if request["operation"] == "cancel_deletion":
+                kms.schedule_key_deletion(KeyId=key)
+    copy = aws.directory / event.name
+    copy.write_text(text, encoding="utf-8")
+    return copy
 
 
 def docker_runs():

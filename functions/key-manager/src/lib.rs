@@ -67,7 +67,8 @@ impl Function for KeyManager {
         let invocation = &invocation;
         let operation = request.operation();
         tracing::info!(operation = operation.as_str(), "a request");
-        let table = RecordTable::new(&self.config, &self.settings.table, &invocation.location);
+        let (location, until) = (&invocation.location, invocation.deadlines.notified);
+        let table = RecordTable::new(&self.config, &self.settings.table, location, until);
         if !self.settings.operations.contains(&operation) {
             return Err(self.refuse_unanswered(&request, operation, &table, invocation).await);
         }

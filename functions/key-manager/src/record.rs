@@ -14,9 +14,11 @@ use std::fmt::Write as _;
 
 use aws::call::Calls;
 use aws::failure::error_summary;
-use aws::operation::{GET_ITEM, PUT_ITEM, QUERY};
+use aws::operation::{GET_ITEM, Operation, PUT_ITEM, QUERY};
 use aws::pace::QuotaShare;
 use aws_config::SdkConfig;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::failure::Failure;
 use domain::location::Location;
@@ -24,6 +26,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout_at};
 
 use crate::answer::{Answer, State};
 use crate::request::{Action, Change};
@@ -204,17 +207,32 @@ pub struct RecordTable {
     calls: Calls,
     name: String,
     partition: String,
+    until: Instant,
 }
 
 impl RecordTable {
-    /// The table of that name, as far as it belongs to the location.
-    pub fn new(config: &SdkConfig, name: &str, location: &Location) -> Self {
+    /// The table of that name, as far as it belongs to the location. It counts as out of reach from `until` on.
+    pub fn new(config: &SdkConfig, name: &str, location: &Location, until: Instant) -> Self {
         Self {
+            until,
             client: aws_sdk_dynamodb::Client::new(config),
             calls: Calls::new(QuotaShare::WHOLE),
             name: name.to_owned(),
             partition: format!("{}#{}", location.account_id, location.region),
         }
+    }
+
+    /// Makes a call that a function which has to answer does not wait for.
+    async fn make<T, E>(
+        &self,
+        operation: Operation,
+        request: impl AsyncFn() -> Result<T, SdkError<E, HttpResponse>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let made = timeout_at(self.until, self.calls.make(operation, request)).await;
+        made.unwrap_or_else(|_| Err(operation.unreadable("time ran out")))
     }
 
     fn unavailable(&self, cause: impl Into<String>) -> RecordUnavailable {
@@ -309,7 +327,7 @@ impl RecordTable {
                 .expression_attribute_values(":before", AttributeValue::N(before.to_string()))
         };
         let request = request.expression_attribute_names("#version", "version");
-        self.calls.make(PUT_ITEM, async || request.clone().send().await).await.map(|_| ())
+        self.make(PUT_ITEM, async || request.clone().send().await).await.map(|_| ())
     }
 
     /// Notes an attempt that was refused before it could claim a record.
@@ -332,7 +350,7 @@ impl RecordTable {
         record.invocations.push(request_id.to_owned());
         let item = self.item(&format!("refused#{request_id}"), &record)?;
         let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
-        let put = self.calls.make(PUT_ITEM, async || request.clone().send().await).await;
+        let put = self.make(PUT_ITEM, async || request.clone().send().await).await;
         put.map(|_| ()).map_err(|failure| self.failed(&failure))
     }
 
@@ -359,7 +377,7 @@ impl RecordTable {
             .table_name(&self.name)
             .set_key(Some(self.key(&format!("operation#{client_token}"))))
             .consistent_read(true);
-        let answer = self.calls.make(GET_ITEM, async || request.clone().send().await).await;
+        let answer = self.make(GET_ITEM, async || request.clone().send().await).await;
         let item = answer.map_err(|failure| self.failed(&failure))?.item;
         item.map(|item| self.record(item)).transpose()
     }
@@ -381,7 +399,7 @@ impl RecordTable {
         let mut start = None;
         loop {
             let query = async || request.clone().set_exclusive_start_key(start.clone()).send().await;
-            let page = self.calls.make(QUERY, query).await.map_err(|failure| self.failed(&failure))?;
+            let page = self.make(QUERY, query).await.map_err(|failure| self.failed(&failure))?;
             for item in page.items.unwrap_or_default() {
                 records.push(self.record(item)?);
             }

@@ -1,5 +1,5 @@
-//! The process is killed, a call fails, an answer is lost: at each step of each operation. Afterwards the record tells the
-//! truth, and the same request again ends well, with one key.
+//! The process is killed, a call fails, hangs or is throttled, an answer is lost: at each step of each operation. Afterwards
+//! the record tells the truth, and the same request again ends well, with one key.
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
 
@@ -165,16 +165,21 @@ fn assert_record_tells_the_truth(fleet: &Fleet, case: &Case, context: &str) {
 }
 
 /// Walks all the ways, some at a time, and tells of all that went wrong.
-async fn walk_all(ways: Vec<impl Future<Output = ()>>) {
+async fn walk_all(ways: Vec<impl Future<Output = ()>>, at_a_time: usize) {
+    assert!(ways.len() >= 60, "{} ways", ways.len());
     let walks = ways.into_iter().map(|way| std::panic::AssertUnwindSafe(way).catch_unwind());
-    let ends = futures::stream::iter(walks).buffer_unordered(6).collect::<Vec<_>>().await;
+    let ends = futures::stream::iter(walks).buffer_unordered(at_a_time).collect::<Vec<_>>().await;
     let failed = ends.iter().filter(|end| end.is_err()).count();
     assert_eq!(failed, 0, "of {} ways; each is told above", ends.len());
 }
 
-#[tokio::test]
-async fn killed_at_each_step_the_same_request_again_ends_well() {
-    let mut ways = Vec::new();
+/// Ways that keep the machine busy, and ways that wait.
+const BUSY: usize = 6;
+const WAITING: usize = 24;
+
+/// Every write of every operation, before it and after it.
+async fn each_step() -> Vec<(usize, u64, When)> {
+    let mut steps_of_all = Vec::new();
     for (n, case) in cases().into_iter().enumerate() {
         let (fleet, function) = serve(&case, json!({}));
         complete(&fleet, &function, &case.request).await;
@@ -182,10 +187,41 @@ async fn killed_at_each_step_the_same_request_again_ends_well() {
         assert!(steps >= 4, "{}: the record before and after each step", case.name);
         (case.holds)(&fleet);
         for step in 1..=steps {
-            ways.extend([When::Before, When::After].map(|when| killed(n, step, when)));
+            steps_of_all.extend([When::Before, When::After].map(|when| (n, step, when)));
         }
     }
-    walk_all(ways).await;
+    steps_of_all
+}
+
+#[tokio::test]
+async fn killed_at_each_step_the_same_request_again_ends_well() {
+    let ways = each_step().await.into_iter().map(|(case, step, when)| killed(case, step, when));
+    walk_all(ways.collect(), BUSY).await;
+}
+
+/// From a step on AWS answers nothing: the function does, before Lambda ends it.
+#[tokio::test]
+async fn unanswered_from_each_step_on_the_function_answers_and_the_same_request_again_ends_well() {
+    let ways = each_step().await.into_iter().map(|(case, step, when)| unanswered(case, step, when));
+    walk_all(ways.collect(), WAITING).await;
+}
+
+async fn unanswered(case: usize, step: u64, when: When) {
+    let case = cases().swap_remove(case);
+    let context = format!("{} unanswered {when:?} {step}", case.name);
+    let (fleet, function) = serve(&case, json!({}));
+    fleet.stop_at(step, when);
+    let outcome = function.invoke_with(&case.request, seconds(8)).await;
+    match &outcome.result {
+        Ok(answer) => assert_eq!(answer["state"], "in_progress", "{context}: {answer}"),
+        Err(error) => assert_eq!(error.error_type, "OperationFailed", "{context}: {error:?}"),
+    }
+    fleet.resume();
+    assert_record_tells_the_truth(&fleet, &case, &context);
+    let_time_pass(&fleet);
+    complete(&fleet, &function, &case.request).await;
+    (case.holds)(&fleet);
+    assert_record_tells_the_truth(&fleet, &case, &context);
 }
 
 async fn killed(case: usize, step: u64, when: When) {
@@ -216,37 +252,51 @@ async fn killed(case: usize, step: u64, when: When) {
 
 #[tokio::test]
 async fn with_each_call_failed_or_its_answer_lost_the_same_request_again_ends_well() {
-    let mut walks = Vec::new();
+    let faults = ["denied", "server_error", "garbled"].map(|kind| json!({ "kind": kind }));
+    walk_all(each_call(&faults).await, BUSY).await;
+}
+
+#[tokio::test]
+async fn with_each_call_hanging_or_throttled_the_same_request_again_ends_well() {
+    let faults = ["hang", "throttled"].map(|kind| json!({ "kind": kind }));
+    walk_all(each_call(&faults).await, WAITING).await;
+}
+
+#[tokio::test]
+async fn with_each_call_throttled_for_a_while_the_request_succeeds_at_once() {
+    walk_all(each_call(&[json!({"kind": "throttled", "times": 2})]).await, BUSY).await;
+}
+
+/// Each fault at each call of each operation.
+async fn each_call(faults: &[Value]) -> Vec<impl Future<Output = ()>> {
+    let mut ways = Vec::new();
     for (n, case) in cases().into_iter().enumerate() {
         let (fleet, function) = serve(&case, json!({}));
         fleet.clear_calls();
         complete(&fleet, &function, &case.request).await;
-        let calls: Vec<String> = fleet.calls().into_keys().collect();
-        drop(function);
-        for fault in ["denied", "server_error", "garbled"] {
-            for call in &calls {
-                walks.push(hindered(n, call.clone(), fault));
-            }
+        for call in fleet.calls().into_keys() {
+            ways.extend(faults.iter().map(|fault| hindered(n, call.clone(), fault.clone())));
         }
     }
-    walk_all(walks).await;
+    ways
 }
 
-async fn hindered(case: usize, call: String, fault: &str) {
+async fn hindered(case: usize, call: String, mut fault: Value) {
     let case = cases().swap_remove(case);
     let context = format!("{}: {call} {fault}", case.name);
+    let passes = fault.get("times").is_some();
     // The claim itself may go well.
-    let after_calls = u64::from(call == "PutItem" || call == "GetItem");
-    let (fleet, function) = serve(&case, json!({&call: {"kind": fault, "after_calls": after_calls}}));
+    fault["after_calls"] = json!(u64::from(call == "PutItem" || call == "GetItem"));
+    let (fleet, function) = serve(&case, json!({ &call: fault }));
     let outcome = function.invoke_with(&case.request, seconds(14)).await;
     match &outcome.result {
         Ok(answer) => {
             let state = answer["state"].as_str().unwrap();
-            assert!(state == "in_progress" || state == "succeeded", "{context}: {answer}");
+            assert!(state == "succeeded" || (state == "in_progress" && !passes), "{context}: {answer}");
         }
         Err(error) => {
             let is_refused = error.error_type == "NotAllowed";
-            assert!(is_refused || error.error_type == "OperationFailed", "{context}: {error:?}");
+            assert!(!passes && (is_refused || error.error_type == "OperationFailed"), "{context}: {error:?}");
             assert!(
                 !is_refused || case.name == "schedule_deletion",
                 "{context}: only a deletion is refused by that: {error:?}"

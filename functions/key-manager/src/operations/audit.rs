@@ -38,7 +38,7 @@ use super::rotation::status;
 use crate::KeyManager;
 use crate::audit::{
     Audit, CheckVerdicts, Foreign, Grant, Grants, KeyFacts, LastUsage, LedgerFinding, LedgerFindings, MAX_GRANTS,
-    ManagementEvents, Part, PastRotation, PolicySummary, Public, Rotation, Usage,
+    ManagementEvents, NotKnown, Part, PastRotation, PolicySummary, Public, Rotation, Usage,
 };
 use crate::error::RequestError;
 use crate::request::AuditKey;
@@ -131,13 +131,16 @@ pub(crate) async fn audit(
     let location = &invocation.location;
     let kms = &Kms::new(&manager.config, manager.settings.quota_share);
     let id = request.key.id();
-    let key = &kms.describe_key(id, id).await.map_err(|failure| {
-        RequestError::OperationFailed(format!("`key` cannot be read: {}", error_summary(&failure)))
-    })?;
+    let (now, until) = (invocation.now, invocation.deadlines.evaluated);
+    let key = &match part(until, kms.describe_key(id, id)).await {
+        Part::Known(key) => key,
+        Part::NotKnown(NotKnown { not_known }) => {
+            return Err(RequestError::OperationFailed(format!("`key` cannot be read: {not_known}")));
+        }
+    };
     if request.key.account().is_some() && request.key.as_str() != key.arn {
         return Err(RequestError::NotAllowed(format!("`key` is of another account: {}", key.arn)));
     }
-    let (now, until) = (invocation.now, invocation.deadlines.evaluated);
     let from = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(request.days.get()))).unwrap_or(now);
     let events = async {
         let events = manager.trail.events(kms, &key.arn, from, now).await?;
