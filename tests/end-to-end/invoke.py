@@ -4,8 +4,8 @@ Without an engine the same binary runs under the same interface emulator, straig
 to the AWS that the environment names (credentials, Region, AWS_ENDPOINT_URL) and takes its settings from there too;
 with --local it talks to a local AWS with the demo's fleet of keys, which no container could reach.
 
-Of key-manager the event's operation says which of its two functions it is for. With --local, its examples find a managed
-key of their own.
+Of key-manager the event's operation says which of its two functions it is for. With --local, its examples find managed
+keys of their own.
 """
 
 import argparse
@@ -73,7 +73,8 @@ def main():
             if not arguments.local:
                 print("no Docker engine answers; the function runs on this machine instead", file=sys.stderr)
             answer = on_this_machine(stack, arguments.function, event, environment)
-    print(json.dumps(answer, indent=2))
+    is_for_people = isinstance(answer, dict) and "content" in answer
+    print(answer["content"] if is_for_people else json.dumps(answer, indent=2))
     sys.exit(isinstance(answer, dict) and "errorType" in answer)
 
 
@@ -106,10 +107,10 @@ def operations_table(aws):
 def with_own_keys(aws, event):
     """A copy of an event in which managed keys of the local AWS stand for the keys of the examples."""
     kms, text = aws.client("kms"), event.read_text(encoding="utf-8")
-    request = json.loads(text)
+    request, tags = json.loads(text), [{"TagKey": "kms-compliance/managed", "TagValue": "true"}]
     for example in KEYS_OF_EXAMPLES:
         if example in text:
-            key = kms.create_key(Tags=[{"TagKey": "kms-compliance/managed", "TagValue": "true"}])["KeyMetadata"]["KeyId"]
+            key = kms.create_key(Tags=tags)["KeyMetadata"]["KeyId"]
             text = text.replace(example, key)
             if request.get("expected_current") == example:
                 kms.create_alias(AliasName=request["alias"], TargetKeyId=key)
@@ -158,6 +159,7 @@ def on_this_machine(stack, function, event, environment):
     command = [emulator, "--log-level", "error", "--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
     command += ["--runtime-api-address", f"127.0.0.1:{runtime_port}", code / "bootstrap"]
     lambda_environment = environment | {"AWS_LAMBDA_FUNCTION_NAME": function, "AWS_LAMBDA_FUNCTION_TIMEOUT": "900"}
+    lambda_environment["AWS_SAM_LOCAL"] = "true"
     process = subprocess.Popen(command, cwd=code, env=lambda_environment, stdout=sys.stderr)
     stack.callback(process.wait)
     stack.callback(process.terminate)  # it ends the function too

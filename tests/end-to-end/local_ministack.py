@@ -25,6 +25,9 @@ after its execution was stopped. Here both are as on AWS.
 
 All of its keys were made just now. Here a key can be older: by its tag `local-aws/created`, in seconds since 1970.
 
+It has no rotation on demand and no last usage, and its trail does not know which key a call changed. Here the keys that
+key-manager manages have the two, and the trail names every key by its ARN, as CloudTrail does.
+
 Its rules never see what KMS and CloudTrail say of a key, and nobody may say it in their place. Here anybody may: an
 event that a test puts there takes the way of the real one.
 
@@ -175,6 +178,43 @@ def _create_key_of_any_age(request):
     return status, headers, body
 
 
+_handle_kms, _resources_of_event = kms.handle_request, ministack._ct_resources
+
+
+async def _handle_kms_of_managed_keys(method, path, headers, body, query):
+    answer = _OF_MANAGED_KEYS.get(headers.get("x-amz-target", "").rpartition(".")[2])
+    key = kms._resolve_key(json.loads(body)["KeyId"]) if answer else None
+    if key and {"TagKey": "kms-compliance/managed", "TagValue": "true"} in key["Tags"]:
+        return kms.json_response(answer(key))
+    return await _handle_kms(method, path, headers, body, query)
+
+
+def _rotate(key):
+    rotation = {"KeyId": key["Arn"], "RotationDate": int(time.time()), "RotationType": "ON_DEMAND"}
+    key.setdefault("Rotations", []).append(rotation)
+    return {"KeyId": key["Arn"]}
+
+
+def _rotations(key):
+    return {"Rotations": key.get("Rotations", []), "Truncated": False}
+
+
+def _never_used(key):
+    since = key["CreationDate"]
+    return {"KeyId": key["Arn"], "KeyLastUsage": {}, "TrackingStartDate": since, "KeyCreationDate": since}
+
+
+_OF_MANAGED_KEYS = {"RotateKeyOnDemand": _rotate, "ListKeyRotations": _rotations, "GetKeyLastUsage": _never_used}
+
+
+def _resources_of_event_with_keys(service, method, path, body):
+    request = json.loads(body or b"{}") if service == "kms" else {}
+    key = kms._resolve_key(request.get("KeyId") or request.get("TargetKeyId"))
+    if key:
+        return [{"ResourceName": key["Arn"], "ResourceType": "AWS::KMS::Key"}]
+    return _resources_of_event(service, method, path, body)
+
+
 _put_events = eventbridge._put_events
 
 
@@ -234,6 +274,8 @@ if __name__ == "__main__":
     ministack._ct_event_name = _event_name_of_cloudwatch_too
     iam_evaluator._resolve_condition_key = _condition_key_as_on_aws
     kms._create_key = _create_key_of_any_age
+    kms.handle_request = _handle_kms_of_managed_keys
+    ministack._ct_resources = _resources_of_event_with_keys
     scheduler._SCHEDULE_TICK_INTERVAL = 1
     eventbridge._put_events = _put_events_of_anybody
     sqs._receive_messages_for_esm = _receive_a_whole_batch

@@ -1,5 +1,6 @@
 """key-manager deployed, IAM enforced: from `events/key-manager/` through the two functions, to keys and the record."""
 
+import datetime
 import json
 import re
 import uuid
@@ -12,6 +13,7 @@ import fleet
 from conftest import EVENTS, event
 from local_aws import REGION, ROOT, functions, read_template
 from test_deployed import ACCOUNT, as_role
+from usage import Usage
 
 MANAGED = {"TagKey": "kms-compliance/managed", "TagValue": "true"}
 ELSEWHERE = "eu-west-1"
@@ -192,13 +194,78 @@ def test_a_key_that_is_not_managed_is_left_alone_until_its_owner_opts_in(manager
     assert manager.key(arn)["KeyState"] == "Disabled"
 
 
-def test_the_audit_and_the_record_are_read_by_the_other_function(manager):
-    arn = manager.do("create-key", alias="alias/audited")["key_arn"]
-    listed = manager.send({"operation": "list_operations", "key": arn}, "KeyAuditFunction")
-    assert "create_key" in json.dumps(listed) and "errorType" not in listed
+def test_a_key_is_rotated_once(manager):
+    request = event("rotate-key", "key-manager") | {
+        "key": manager.do("create-key", alias="alias/rotating")["key_arn"],
+        "client_token": "rotated-once",
+    }
+    rotated = manager.send(request)
+    jsonschema.validate(rotated, ANSWERS)
+    assert rotated["state"] == "succeeded", rotated
+    again = manager.send(request)
+    assert (again["rotated_at"], again["repeated"]) == (rotated["rotated_at"], True)
+    assert len(manager.kms.list_key_rotations(KeyId=request["key"])["Rotations"]) == 1
+
+
+def test_the_record_is_read_by_the_other_function(manager):
+    arn = manager.do("create-key", alias="alias/listed")["key_arn"]
+    listed = manager.send(event("list-operations", "key-manager") | {"key": arn}, "KeyAuditFunction")
+    jsonschema.validate(listed, ANSWERS)
+    (created,) = listed["operations"]
+    steps = [step["name"] for step in created["steps"] if "done_at" in step]
+    assert (created["operation"], created["state"], created["made"]) == ("create_key", "succeeded", [arn])
+    assert steps == ["CreateKey", "EnableKeyRotation", "CreateAlias"]
     refused = manager.send(event("retire-key", "key-manager") | {"key": arn}, "KeyAuditFunction")
     assert refused["errorType"] == "NotAllowed"
     assert manager.key(arn)["KeyState"] == "Enabled"
+
+
+def test_a_key_is_audited(manager):
+    arn = manager.do("create-key", alias="alias/audited")["key_arn"]
+    manager.kms.create_grant(KeyId=arn, GranteePrincipal=f"arn:aws:iam::{ACCOUNT}:role/worker", Operations=["Decrypt"])
+    for change in (manager.kms.disable_key, manager.kms.disable_key, manager.kms.enable_key):
+        change(KeyId=arn)
+    laid = Usage()
+    laid.lay(manager.deployment.aws, arn, "Decrypt", 100, 10)
+    request = event("audit-key", "key-manager") | {"key": arn}
+    answer = manager.send(request, "KeyAuditFunction")
+    jsonschema.validate(answer, ANSWERS)
+    unknown = {
+        name: part["not_known"] for name, part in answer.items() if isinstance(part, dict) and "not_known" in part
+    }
+    assert unknown == {"usage": {}}
+    assert (answer["key"]["state"], answer["key"]["spec"]) == ("Enabled", "SYMMETRIC_DEFAULT")
+    assert answer["aliases"] == ["alias/audited"]
+    assert answer["tags"]["kms-compliance/managed"] == "true"
+    assert (answer["rotation"]["enabled"], answer["rotation"]["period_days"]) == (True, 180)
+    assert [grant["operations"] for grant in answer["grants"]["listed"]] == [["Decrypt"]]
+    principals = event("create-key", "key-manager")["principals"]
+    assert {*principals["administrators"], ACCOUNT} <= set(answer["policy"]["may_administer"])
+    assert any(user in said for user in principals["users"] for said in answer["policy"]["may_use"])
+    assert answer["policy"]["public"]["public"] is False and answer["policy"]["foreign"]["accounts"] == []
+    assert answer["last_usage"]["at"] is None and answer["last_usage"]["tracked_since"]
+    assert answer["usage"]["successful_requests"].keys() == {"Decrypt"}
+    assert answer["usage"]["successful_requests"]["Decrypt"] > 1_000
+    names = answer["management_events"]["by_name"]
+    assert (names["DisableKey"], names["EnableKey"], names["CreateGrant"]) == (2, 1, 1), names
+    assert {*functions(read_template())} == answer["verdicts"].keys() == answer["ledger"].keys()
+    verdicts = {each["control"]: each["compliance"] for of in answer["verdicts"].values() for each in of["evaluations"]}
+    assert (verdicts["rotation-enabled"], verdicts["public-access"]) == ("COMPLIANT", "COMPLIANT")
+    for name, begins in (("audit-key-table", "Key alias/audited\n"), ("audit-key-page", "<!DOCTYPE html>")):
+        content = manager.send(event(name, "key-manager") | {"key": arn}, "KeyAuditFunction")["content"]
+        assert content.startswith(begins) and "DisableKey" in content and "rotation-enabled" in content
+
+
+def test_the_audit_knows_what_the_monitor_has_told(manager):
+    deployment = manager.deployment
+    deployment.invoke(event("empty"))
+    arn = deployment.keys["alias/payments"].arn
+    answer = manager.send(event("audit-key", "key-manager") | {"key": arn}, "KeyAuditFunction")
+    jsonschema.validate(answer, ANSWERS)
+    (finding,) = answer["ledger"]["rotation-checker"]["listed"]
+    assert (finding["open"], finding["control"], finding["severity"]) == (True, "rotation-enabled", "MEDIUM")
+    assert [change["event"] for change in finding["history"]][0] == "new"
+    assert any(each.startswith("rotation-enabled: ") for each in answer["recommendations"])
 
 
 # ---- The roles -------------------------------------------------------------------------------------------------------
@@ -244,3 +311,34 @@ def changes(kms, arn):
     yield lambda: kms.untag_resource(KeyId=arn, TagKeys=["owner"])
     yield lambda: kms.put_key_policy(KeyId=arn, PolicyName="default", Policy="{}")
     yield lambda: kms.create_grant(KeyId=arn, GranteePrincipal=f"arn:aws:iam::{ACCOUNT}:role/x", Operations=["Decrypt"])
+
+
+# ---- A stack that schedules deletions --------------------------------------------------------------------------------
+
+
+def test_a_deletion_is_scheduled_where_the_stack_allows_it(manager):
+    deployment = manager.deployment
+    # It has been there for long, or its usage would be tracked only since after its retirement.
+    created = int((datetime.datetime.now() - datetime.timedelta(days=60)).timestamp())
+    old = {"TagKey": "local-aws/created", "TagValue": str(created)}
+    arn = manager.kms.create_key(Tags=[MANAGED, old])["KeyMetadata"]["Arn"]
+    manager.refused("NotAllowed", "does not answer `schedule_deletion`", "schedule-deletion", key=arn, confirm=arn)
+    parameters = deployment.parameters | {"AllowScheduleDeletion": "true", "MinRetiredDays": 7}
+    deployment.aws.deploy(deployment.template, **parameters)
+    manager.refused("NotAllowed", "only a retired key", "schedule-deletion", key=arn, confirm=arn)
+    token = f"t-{uuid.uuid4()}"
+    manager.do("retire-key", key=arn, client_token=token)
+    manager.refused("NotAllowed", "retired for 0 days", "schedule-deletion", key=arn, confirm=arn)
+    # Eight days go by.
+    (record,) = [item for item in manager.records() if item["sk"]["S"] == f"operation#{token}"]
+    days_ago = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=8)
+    record["retired_at"] = {"S": f"{days_ago:%Y-%m-%dT%H:%M:%SZ}"}
+    table = deployment.outputs["OperationsTableName"]
+    deployment.aws.client("dynamodb").put_item(TableName=table, Item=record)
+    manager.kms.create_alias(AliasName="alias/still-named", TargetKeyId=arn)
+    manager.refused("NotAllowed", "alias/still-named", "schedule-deletion", key=arn, confirm=arn)
+    manager.kms.delete_alias(AliasName="alias/still-named")
+    scheduled = manager.do("schedule-deletion", key=arn, confirm=arn)
+    assert scheduled["key_state"] == manager.key(arn)["KeyState"] == "PendingDeletion"
+    manager.do("cancel-deletion", key=arn, enable=False)
+    assert manager.key(arn)["KeyState"] == "Disabled"

@@ -17,8 +17,11 @@ pub mod settings;
 mod sheet;
 mod trail;
 
+use aws::failure::error_summary;
 use aws::kms::Kms;
+use aws::sts::Sts;
 use aws_config::SdkConfig;
+use domain::location::{Location, partition_of};
 use jiff::Timestamp;
 use lambda::{Function, Invocation};
 use monitor::settings::{Environment, InvalidConfiguration};
@@ -40,6 +43,7 @@ pub struct KeyManager {
     settings: Settings,
     checks: Checks,
     config: SdkConfig,
+    is_emulated: bool,
     trail: Trail,
     tagging: aws_sdk_resourcegroupstagging::Client,
     cloudwatch: aws_sdk_cloudwatch::Client,
@@ -54,6 +58,8 @@ impl Function for KeyManager {
         Ok(Self {
             settings: Settings::read(environment)?,
             checks: Checks::read(environment)?,
+            // The AWS SAM CLI sets it (AWS SAM Developer Guide, "Introduction to testing with sam local invoke").
+            is_emulated: environment.get("AWS_SAM_LOCAL") == Some("true"),
             trail: Trail::new(&config),
             tagging: aws_sdk_resourcegroupstagging::Client::new(&config),
             cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
@@ -63,6 +69,9 @@ impl Function for KeyManager {
     }
 
     async fn answer(&self, mut invocation: Invocation<'_>) -> Result<Value, RequestError> {
+        if self.is_emulated {
+            invocation.location = self.location_of_credentials().await?;
+        }
         let request = Request::parse(invocation.event.take(), &invocation.location)?;
         let invocation = &invocation;
         let operation = request.operation();
@@ -87,6 +96,20 @@ impl Function for KeyManager {
 }
 
 impl KeyManager {
+    /// Where the keys are that the credentials are for. On a developer's machine the function's own account and Region are
+    /// made up, and a policy that delegates to that account would be nobody's.
+    async fn location_of_credentials(&self) -> Result<Location, RequestError> {
+        let account = Sts::new(&self.config).account().await;
+        let account_id = account.map_err(|failure| {
+            RequestError::OperationFailed(format!(
+                "whose credentials these are is not known: {}",
+                error_summary(&failure)
+            ))
+        })?;
+        let region = self.config.region().map_or_else(String::new, ToString::to_string);
+        Ok(Location { partition: partition_of(&region).to_owned(), region, account_id })
+    }
+
     /// Refuses an operation that this deployment does not answer. It records that if it records anything.
     async fn refuse_unanswered(
         &self,

@@ -11,8 +11,8 @@ use common::{
     of_key, process, record, records, request, seconds, start,
 };
 use serde_json::{Value, json};
-use simulated_fleet::harness::{days_from_now, numbered_key};
-use simulated_fleet::{Fleet, generated_key_id as id};
+use simulated_fleet::harness::{days_from_now, describe, numbered_key};
+use simulated_fleet::{Fleet, Invocation, generated_key_id as id};
 
 fn arn(n: u32) -> String {
     format!("arn:aws:kms:us-east-1:123456789012:key/{}", id(n))
@@ -399,6 +399,25 @@ async fn a_key_is_audited() {
     }
     let (_fleet, function) = start(fleet_of(json!([])));
     assert_eq!(error(&function.invoke(&audit(30)).await).0, "OperationFailed");
+}
+
+#[tokio::test]
+async fn on_a_developers_machine_the_credentials_say_where_the_keys_are() {
+    let made_up = "arn:aws:lambda:eu-west-2:012345678912:function:KeyManagerFunction";
+    let invocation = || Invocation { function_arn: Some(made_up.to_owned()), ..seconds(30) };
+    let emulated = |fleet: &Fleet| process(fleet, &[("AWS_SAM_LOCAL", "true")]);
+    let fleet = Fleet::serve(describe(fleet_of(json!([])))).unwrap();
+    let answer = answered(emulated(&fleet).invoke_with(&new_key(), invocation()).await);
+    assert_eq!(answer["state"], "succeeded");
+    let policy = made(&fleet)[0].1.policy.clone().unwrap().to_string();
+    assert!(policy.contains("123456789012:root") && !policy.contains("012345678912"), "{policy}");
+    assert_eq!(records(&fleet)[0]["pk"], "123456789012#us-east-1");
+    let mut description = fleet_of(json!([]));
+    description["faults"] = json!({"GetCallerIdentity": "denied"});
+    let fleet = Fleet::serve(describe(description)).unwrap();
+    let (kind, message) = error(&emulated(&fleet).invoke_with(&new_key(), invocation()).await);
+    assert!(kind == "OperationFailed" && message.contains("whose credentials"), "{kind} {message}");
+    assert_eq!(fleet.calls().into_keys().collect::<Vec<_>>(), ["GetCallerIdentity"]);
 }
 
 #[tokio::test]
