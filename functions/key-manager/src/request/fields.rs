@@ -51,13 +51,13 @@ texts! {
     /// Names a request: 1 to 64 letters, digits, `-` or `_`.
     ClientToken: token, 64, pattern = "^[A-Za-z0-9_-]+$";
     /// Who asks, in their own words: 1 to 256 characters that can be read.
-    RequestedBy: one_line, 256, pattern = "^[^\\x00-\\x1f\\x7f]+$";
+    RequestedBy: one_line, 256, pattern = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f]+$";
     /// Description of a key: 1 to 8,192 characters.
     Description: not_empty, 8192, pattern = "^[\\s\\S]+$";
     /// Name of an alias, with its `alias/`: up to 256 letters, digits, `/`, `_` or `-`; `alias/aws/` is AWS's.
     AliasName: alias, 256, pattern = "^alias/(?!aws/)[A-Za-z0-9/_-]+$";
     /// Key of a tag: 1 to 128 characters that tags may have; what begins with `aws:` or `kms-compliance/` is others'.
-    TagKey: tag_key, 128, pattern = r##"^(?!kms-compliance/|[aA][wW][sS]:)[^\x00-\x1f!"#$%&'()*,;<>?\[\\\]^`{|}~\x7f]+$"##;
+    TagKey: tag_key, 128, pattern = r##"^(?!kms-compliance/|[aA][wW][sS]:)[^\x00-\x1f!"#$%&'()*,;<>?\[\\\]^`{|}~\x7f]{1,128}$"##;
     /// Value of a tag: up to 256 characters that tags may have.
     TagValue: tag_text, 256, pattern = r##"^[^\x00-\x1f!"#$%&'()*,;<>?\[\\\]^`{|}~\x7f]*$"##;
     /// Name of a Region.
@@ -126,7 +126,7 @@ fn without_format(schema: &mut schemars::Schema) {
 /// A key policy, as the JSON object that it is: up to 32 KiB as compact JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "Map<String, Value>")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend("minProperties" = 1)))]
 pub struct Policy(Map<String, Value>);
 
 impl Policy {

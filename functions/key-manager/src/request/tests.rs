@@ -241,6 +241,182 @@ fn a_wrong_type_is_refused_by_name() {
     }
 }
 
+/// What no field of that name takes: where in it the error is, and a part of why. Wrong types, emptiness, lengths, characters.
+fn bad(field: &str) -> Vec<(Value, &'static str, &'static str)> {
+    const STRING: &str = "expected a string";
+    let of_types = |wrong: &'static str, why: &'static str| -> Vec<(Value, &'static str, &'static str)> {
+        let samples = [("s", json!("x")), ("n", json!(90)), ("n", json!(1.5)), ("b", json!(true)), ("l", json!(["x"]))];
+        let samples = samples.into_iter().chain([("m", json!({"x": 1}))]);
+        samples.filter(|(kind, _)| wrong.contains(kind)).map(|(_, sample)| (sample, "", why)).collect()
+    };
+    let text = |more: Vec<(Value, &'static str)>| {
+        let more = more.into_iter().map(|(sample, why)| (sample, "", why));
+        of_types("nblm", STRING).into_iter().chain([(json!(""), "", "")]).chain(more).collect::<Vec<_>>()
+    };
+    let long = |length: usize| json!("a".repeat(length));
+    let number = |least: i64, greatest: i64| {
+        let mut all = of_types("sblm", "");
+        let outside = [json!(least - 1), json!(greatest + 1), json!(-1), json!(1_i64 << 32)];
+        all.extend(outside.map(|sample| (sample, "", "is out of range")));
+        all.push((json!(90.5), "", "expected"));
+        all.push((json!(""), "", "expected"));
+        all
+    };
+    let key = || {
+        text(vec![
+            (long(257), "at most 256 are taken"),
+            (json!("alias/payments"), "is no key ID or key ARN"),
+            (json!("a b"), "is no key ID or key ARN"),
+            (json!("*"), "is no key ID or key ARN"),
+            (json!("arn:aws:kms:eu-west-1:111122223333:alias/payments"), "is no key ARN"),
+            (json!("arn:aws:kms:eu-west-1:1111:key/x"), "is no key ARN"),
+        ])
+    };
+    let roles = |count: usize| json!((0..count).map(|n| format!("{ROLE}{n}")).collect::<Vec<_>>());
+    match field {
+        "requested_by" => text(vec![
+            (long(257), "at most 256 are taken"),
+            (json!("   "), "is empty"),
+            (json!("Ann\nBob"), "control characters"),
+            (json!("\u{7f}"), "control characters"),
+        ]),
+        "client_token" => text(vec![
+            (long(65), "at most 64 are taken"),
+            (json!("a b"), "letters, digits"),
+            (json!("a/b"), "letters, digits"),
+            (json!("ü"), "letters, digits"),
+        ]),
+        "dry_run" | "enable" | "multi_region" => {
+            let mut all = of_types("snlm", "expected a boolean");
+            all.push((json!("true"), "", "expected a boolean"));
+            all
+        }
+        "purpose" => {
+            [of_types("nblm", ""), vec![(json!(""), "", "unknown variant"), (json!("Database"), "", "unknown variant")]]
+                .concat()
+        }
+        "format" => {
+            [of_types("nblm", ""), vec![(json!(""), "", "unknown variant"), (json!("html"), "", "unknown variant")]]
+                .concat()
+        }
+        "principals" => {
+            let mut all = of_types("snbl", "expected an object");
+            all.push((json!({"owners": []}), ".owners", "unknown field"));
+            for (list, of_list, first) in
+                [("users", ".users", ".users[0]"), ("administrators", ".administrators", ".administrators[0]")]
+            {
+                all.extend(["x", ""].map(|sample| (json!({list: sample}), of_list, "expected a sequence")));
+                all.push((json!({list: {"x": 1}}), of_list, "expected a sequence"));
+                all.push((json!({list: [7]}), first, STRING));
+                all.push((json!({list: [""]}), first, "is empty"));
+                all.push((json!({list: [format!("{ROLE}{}", "r".repeat(2048))]}), first, "at most 2048 are taken"));
+                all.push((json!({list: ["*"]}), first, "is no ARN of a role or a user"));
+                all.push((
+                    json!({list: ["arn:aws:iam::111122223333:role/a b"]}),
+                    first,
+                    "is no ARN of a role or a user",
+                ));
+                all.push((json!({list: roles(MAX_PRINCIPALS + 1)}), of_list, "at most 20 are taken"));
+            }
+            all
+        }
+        "policy" => {
+            let mut all = of_types("snbl", "expected a map");
+            all.push((json!({}), "", "is empty"));
+            all.push((json!({"Id": "i".repeat(32 * 1024)}), "", "KMS takes 32768"));
+            all
+        }
+        "description" => text(vec![(long(8193), "at most 8192 are taken")]),
+        "key_spec" => text(vec![(json!("RSA_1024"), "is none of"), (json!("symmetric_default"), "is none of")]),
+        "key_usage" => {
+            text(vec![(json!("ENCRYPT"), "does not go with"), (json!("encrypt_decrypt"), "does not go with")])
+        }
+        "origin" => text(vec![(json!("AWS"), "does not go with"), (json!("aws_kms"), "does not go with")]),
+        "replica_regions" => {
+            let mut all = of_types("snbm", "expected a sequence");
+            all.push((json!([]), "", "is missing"));
+            all.push((json!([7]), "[0]", STRING));
+            all.push((json!([""]), "[0]", "is empty"));
+            all.push((json!([format!("eu-{}-1", "a".repeat(40))]), "[0]", "at most 32 are taken"));
+            all.push((json!(["EU-WEST-1"]), "[0]", "is no name of a Region"));
+            let regions: Vec<String> = (1..=11).map(|n| format!("eu-north-{n}")).collect();
+            all.push((json!(regions), "", "at most 10 are taken"));
+            all
+        }
+        "rotation_period_days" => number(90, 2560),
+        "waiting_period_days" => number(7, 30),
+        "days" => number(1, 90),
+        "limit" => number(1, 100),
+        "alias" => text(vec![
+            (json!(format!("alias/{}", "a".repeat(251))), "at most 256 are taken"),
+            (json!("alias/"), "is empty"),
+            (json!("payments"), "does not begin with `alias/`"),
+            (json!("alias/a b"), "has the character ' '"),
+            (json!("alias/aws/s3"), "AWS's own"),
+        ]),
+        "tags" => {
+            let mut all = of_types("snbl", "expected a map");
+            let count: Map<String, Value> = (0..48).map(|n| (format!("k{n}"), json!("v"))).collect();
+            all.push((json!(count), "", "at most 47 are taken"));
+            all.push((json!({"owner": 7}), ".owner", STRING));
+            all.push((json!({"owner": "v".repeat(257)}), ".owner", "at most 256 are taken"));
+            all.push((json!({"owner": "a&b"}), ".owner", "has the character '&'"));
+            all.push((json!({"": "x"}), "", "is empty"));
+            all.push((json!({"k".repeat(129): "x"}), "", "at most 128 are taken"));
+            all.push((json!({"a;b": "x"}), "", "has the character ';'"));
+            all.push((json!({"aws:x": "x"}), "", "AWS's own"));
+            all.push((json!({"kms-compliance/managed": "true"}), "", "the product's own"));
+            all
+        }
+        "key" | "expected_current" => key(),
+        "confirm" => text(vec![
+            (long(257), "at most 256 are taken"),
+            (json!(ID), "is no key ARN"),
+            (json!(format!("{KEY} ")), "letters, digits"),
+            (json!(format!("{KEY}0")), "another key"),
+        ]),
+        _ => panic!("{field} has no line here"),
+    }
+}
+
+/// Each field of each operation, as the schema has them: none is forgotten. The schema refuses the same.
+#[test]
+fn every_field_refuses_what_it_does_not_take() {
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../../docs/key-manager-requests.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let (mut fields, mut refusals, mut taken) = (0, 0, Vec::new());
+    for of_operation in schema["oneOf"].as_array().unwrap() {
+        let operation = of_operation["title"].as_str().unwrap();
+        assert!(validator.is_valid(&good(operation)), "{operation}");
+        for field in of_operation["properties"].as_object().unwrap().keys().filter(|it| *it != "operation") {
+            fields += 1;
+            for (sample, path, why) in bad(field) {
+                refusals += 1;
+                let request = with(operation, &json!({field: sample}));
+                let error = parse(&request).expect_err(&request.to_string());
+                // The key of a tag is a part of its path.
+                let is_named =
+                    error.field == format!("{field}{path}") || (field == "tags" && error.field.starts_with("tags."));
+                assert!(is_named && error.problem.contains(why), "{request}\n{error}");
+                // Bytes of a policy, and what two fields are to each other, are beyond a schema.
+                if !["KMS takes 32768", "another key"].contains(&why) {
+                    taken.extend(validator.is_valid(&request).then(|| request.to_string()));
+                }
+            }
+            // Null is no value, or the same as nothing.
+            let mut request = good(operation);
+            request[field] = Value::Null;
+            if let Err(error) = parse(&request) {
+                let is_missing = error.problem.contains("is missing") || error.problem.contains("is needed");
+                assert!(error.field == *field && (is_missing || error.problem.contains("null")), "{request}\n{error}");
+            }
+        }
+    }
+    assert!(taken.is_empty(), "the schema takes {taken:#?}");
+    assert!(fields == 72 && refusals >= 699, "{fields} fields, {refusals} refusals");
+}
+
 #[test]
 fn emptiness_is_refused_by_name() {
     for (operation, field, kind) in FIELDS.into_iter().filter(|(_, _, kind)| ["string", "enum"].contains(kind)) {
@@ -428,6 +604,15 @@ fn combinations_that_are_none() {
         (
             with(
                 "create_key",
+                &json!({"purpose": "backup", "key_spec": "HMAC_256", "key_usage": "GENERATE_VERIFY_MAC"}),
+            ),
+            "key_spec",
+            "`SYMMETRIC_DEFAULT` keys only",
+        ),
+        (with("create_key", &json!({"origin": "AWS_CLOUDHSM", "multi_region": true})), "multi_region", ""),
+        (
+            with(
+                "create_key",
                 &json!({"key_spec": "HMAC_256", "key_usage": "GENERATE_VERIFY_MAC", "rotation_period_days": 90}),
             ),
             "rotation_period_days",
@@ -455,6 +640,15 @@ fn combinations_that_are_none() {
     ] {
         refused(&request, field, why);
     }
+}
+
+#[test]
+fn what_a_partition_does_not_have_is_refused_there() {
+    let china = Location { partition: "aws-cn".into(), region: "cn-north-1".into(), account_id: "111122223333".into() };
+    let request = |spec: &str, usage: &str| with("create_key", &json!({"key_spec": spec, "key_usage": usage}));
+    let error = Request::parse(request("ML_KEM_768", "ENCAPSULATE_DECAPSULATE"), &china).unwrap_err();
+    assert!(error.field == "key_spec" && error.problem.contains("China"), "{error}");
+    assert!(Request::parse(request("SM2", "SIGN_VERIFY"), &china).is_ok());
 }
 
 #[test]
