@@ -242,6 +242,7 @@ fn a_wrong_type_is_refused_by_name() {
 }
 
 /// What no field of that name takes: where in it the error is, and a part of why. Wrong types, emptiness, lengths, characters.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn bad(field: &str) -> Vec<(Value, &'static str, &'static str)> {
     const STRING: &str = "expected a string";
     let of_types = |wrong: &'static str, why: &'static str| -> Vec<(Value, &'static str, &'static str)> {
