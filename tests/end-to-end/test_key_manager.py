@@ -3,6 +3,8 @@
 import datetime
 import json
 import re
+import subprocess
+import sys
 import uuid
 
 import jsonschema
@@ -27,6 +29,16 @@ def test_the_examples_are_as_the_schema_says(path):
     # Which values go together is said beside the schema.
     is_valid = path.stem != "malformed-unknown-field"
     assert jsonschema.Draft202012Validator(REQUESTS).is_valid(request) is is_valid
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("audit-key-table", "rotation-enabled"), ("rotate-key", '"state": "succeeded"')]
+)
+def test_an_example_is_invoked_on_this_machine(name, says):
+    """What `make invoke` does: the function that answers the example's operation, over a local AWS of its own."""
+    command = [sys.executable, str(ROOT / "tests/end-to-end/invoke.py"), "key-manager", name, "--local"]
+    invoked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert invoked.returncode == 0 and says in invoked.stdout, invoked.stderr
 
 
 class Manager:

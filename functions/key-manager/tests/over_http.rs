@@ -7,8 +7,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{
-    CREATED, answered, complete, error, fleet_of, keys, let_time_pass, made, managed, new_key, new_multi_region_key,
-    of_key, process, record, records, request, seconds, start,
+    CREATED, answered, complete, error, fleet_of, heal, keys, let_time_pass, made, managed, new_key,
+    new_multi_region_key, of_key, process, record, records, request, seconds, start,
 };
 use serde_json::{Value, json};
 use simulated_fleet::harness::{days_from_now, describe, numbered_key};
@@ -117,6 +117,52 @@ async fn a_multi_region_key_waits_for_its_replicas_and_completes_what_is_missing
     assert!(record.get("expires_at").is_none(), "what is not finished stays");
     complete(&fleet, &function, &new_multi_region_key()).await;
     assert_eq!((made(&fleet).len(), fleet.calls()["CreateKey"]), (3, 1));
+}
+
+#[tokio::test]
+async fn a_replica_that_somebody_else_made_is_told_and_never_taken_over() {
+    let mut description = fleet_of(json!([]));
+    description["faults"] = json!({"ReplicateKey": {"kind": "error", "code": "LimitExceededException"}});
+    let (fleet, function) = start(description);
+    error(&function.invoke(&new_multi_region_key()).await);
+    heal(&fleet);
+    let mut description = fleet.description();
+    let primary = description.keys[0].clone();
+    let mut replica = describe(fleet_of(json!([{"multi_region": {
+        "type": "REPLICA", "primary_region": "us-east-1", "replica_regions": []
+    }}])))
+    .keys
+    .remove(0);
+    replica.key_id.clone_from(&primary.key_id);
+    description.regions.entry("eu-west-1".to_owned()).or_default().keys.push(replica);
+    fleet.replace(description).unwrap();
+    let_time_pass(&fleet);
+    let (kind, message) = error(&function.invoke(&new_multi_region_key()).await);
+    assert_eq!(kind, "OperationFailed");
+    assert!(message.contains("eu-west-1: a replica is there that this request did not make"), "{message}");
+    assert!(record(&fleet).unwrap().get("expires_at").is_none());
+    assert_eq!((made(&fleet).len(), fleet.calls()["CreateKey"]), (2, 1), "the primary, and the other Region's replica");
+}
+
+/// What no judgement foresees: KMS wants somebody of the account who can change the policy later.
+#[tokio::test]
+async fn a_policy_that_kms_refuses_leaves_nothing_and_the_token_may_be_used_again() {
+    let (fleet, function) = start(fleet_of(json!([])));
+    let policy = |principal: &str| {
+        json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": {"AWS": principal}, "Action": "kms:*", "Resource": "*"
+        }]})
+    };
+    let of = |principal: &str| request("create_key", json!({"policy": policy(principal)}));
+    let (kind, message) = error(&function.invoke(&of("arn:aws:iam::123456789012:role/admin")).await);
+    assert_eq!(kind, "OperationFailed");
+    assert!(message.contains("nothing exists") && message.contains("MalformedPolicyDocument"), "{message}");
+    let failed = record(&fleet).unwrap();
+    assert_eq!((&failed["state"], &failed["steps"], made(&fleet).len()), (&json!("failed"), &json!([]), 0));
+    assert!(failed["expires_at"].is_i64(), "nothing was changed: nothing is to be remembered for ever");
+    let mut again = of("arn:aws:iam::123456789012:root");
+    again["client_token"] = json!("token-2");
+    assert_eq!(answered(function.invoke(&again).await)["state"], "succeeded");
 }
 
 #[tokio::test]
