@@ -268,6 +268,23 @@ def test_the_reporter_finds_what_waits_and_tells_it(monitor):
         assert not may(action, resource), action
 
 
+def test_the_reporter_reads_plans_where_there_are_routes_and_nothing_else(source, resources, monitor):
+    topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:team"
+    routed = Rendered(source, resources, Routes=f"ou-abcd-11111111={topic}", RouteTopicArns=topic)
+    plan = f"{routed.arn('PlanBucket')}/plans/c0ffee.json"
+    assert decision(routed, "ReporterRole", "s3:GetObject", plan)
+    assert decision(routed, "ReporterRole", "sns:Publish", topic)
+    assert not decision(monitor, "ReporterRole", "s3:GetObject", plan)
+    for action, resource in (
+        ("s3:GetObject", f"{routed.arn('PlanBucket')}/other/c0ffee.json"),
+        ("s3:PutObject", plan),
+        ("s3:DeleteObject", plan),
+        ("s3:ListBucket", routed.arn("PlanBucket")),
+        ("sns:Publish", f"{topic}-2"),
+    ):
+        assert not decision(routed, "ReporterRole", action, resource), (action, resource)
+
+
 def test_the_reporter_writes_lists_where_there_is_a_bucket_for_them(source, resources, monitor):
     with_bucket = Rendered(source, resources, CreateReportBucket="true")
 

@@ -185,6 +185,12 @@ def test_the_reporter_alone_reads_what_waits_and_every_part_of_the_ledger(resour
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": named("RouteTopicArns"), "If": "HasRoutes"},
         {
             "Effect": "Allow",
+            "Action": "s3:GetObject",
+            "Resource": {"Fn::Sub": "${PlanBucket.Arn}/plans/*"},
+            "If": "HasRoutes",
+        },
+        {
+            "Effect": "Allow",
             "Action": ["kms:GenerateDataKey*", "kms:Decrypt"],
             "Resource": named("RouteKeyArns"),
             # Wherever the topic is.
@@ -715,12 +721,12 @@ MADE = {
     "CHAT_TOPIC_ARN": {"Fn::If": ["HasChatTopic", {"Ref": "ChatTopic"}, ""]},
     "REPORT_BUCKET": {"Fn::If": ["HasReportBucket", {"Ref": "ReportBucket"}, ""]},
 }
-OF_THE_PLANNER = {"TARGETS", "TARGET_REGIONS", "EXCLUDED_ACCOUNTS", "EXCLUDED_REGIONS", "PLAN_BUCKET"}
-OF_THE_REPORTER = {"OPERATIONS_TOPIC_ARN", "ROUTES", "CHAT_TOPIC_ARN", "REPORT_BUCKET"}
-# Routes by organizational unit are not told yet.
-NOT_OFFERED = {"KMS_QUOTA_CALLERS", "ROUTED_UNITS"}
+OF_THE_PLANNER = {"TARGETS", "TARGET_REGIONS", "EXCLUDED_ACCOUNTS", "EXCLUDED_REGIONS", "PLAN_BUCKET", "ROUTES"}
+OF_THE_REPORTER = {"OPERATIONS_TOPIC_ARN", "ROUTES", "CHAT_TOPIC_ARN", "REPORT_BUCKET", "PLAN_BUCKET"}
+NOT_OFFERED = {"KMS_QUOTA_CALLERS"}
 # Of the planner and the reporter, which have none of these, they are empty: there would be no room.
 LONG = {"MONITORED_KEYS", "EXCLUDED_KEYS", "PROBE_KEYS"}
+LONG_FOR_THE_PLANNER = LONG | {"SNS_TOPIC_ARN", "REPLICA_REGIONS", "TRUSTED_ACCOUNTS", "REQUIRED_TAGS"}
 
 
 @pytest.mark.parametrize("logical_id", EVERY_FUNCTION)
@@ -737,10 +743,10 @@ def test_every_setting_is_a_parameter_with_its_default(resources, source, logica
     everybodys = SETTINGS.keys() - OF_THE_PLANNER - OF_THE_REPORTER - NOT_OFFERED - record - of_others
     assert variables.keys() == everybodys | own
     for name, value in variables.items():
-        if name in MADE:
-            assert value == MADE[name], name
-        elif own and name in LONG:
+        if own and name in (LONG_FOR_THE_PLANNER if logical_id == "TargetPlanner" else LONG):
             assert value == "", name
+        elif name in MADE:
+            assert value == MADE[name], name
         else:
             assert str(source["Parameters"][value["Ref"]]["Default"]) == SETTINGS[name], name
 
@@ -784,7 +790,7 @@ def test_the_longest_settings_fit_into_the_environment(resources, source, logica
     }
     total = 0
     for name, value in properties(resources, logical_id)["Environment"]["Variables"].items():
-        size = made[name] if name in made else longest(source["Parameters"][value["Ref"]]) if value else 0
+        size = 0 if value == "" else made[name] if name in made else longest(source["Parameters"][value["Ref"]])
         total += len(name) + size
     assert 2500 < total <= MAX_ENVIRONMENT
 

@@ -1,8 +1,8 @@
-//! The bucket that reports are written to.
+//! Buckets: one that reports are written to, and one that the plan of the daily check is read from.
 
 use aws::call::Calls;
 use aws::failure::error_summary;
-use aws::operation::PUT_OBJECT;
+use aws::operation::{GET_OBJECT, PUT_OBJECT};
 use aws::pace::QuotaShare;
 use aws_config::SdkConfig;
 use aws_sdk_s3::primitives::ByteStream;
@@ -11,16 +11,17 @@ use tokio::time::{Instant, timeout_at};
 /// Most characters of an execution's name in an object's key.
 const MAX_NAME_CHARS: usize = 200;
 
-/// The bucket. It encrypts by its own default.
+/// A bucket. It encrypts by its own default.
 #[derive(Debug)]
-pub(crate) struct ReportBucket {
+pub struct Bucket {
     name: String,
     s3: aws_sdk_s3::Client,
     calls: Calls,
 }
 
-impl ReportBucket {
-    pub(crate) fn new(config: &SdkConfig, name: String) -> Self {
+impl Bucket {
+    /// The bucket of that name.
+    pub fn new(config: &SdkConfig, name: String) -> Self {
         // An endpoint of one's own has no name for each bucket.
         let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(config.endpoint_url().is_some()).build();
         Self { name, s3: aws_sdk_s3::Client::from_conf(s3), calls: Calls::new(QuotaShare::WHOLE) }
@@ -47,6 +48,23 @@ impl ReportBucket {
             Ok(Ok(_)) => Ok(uri),
             Ok(Err(failure)) => Err(format!("{uri} was not written: {}", error_summary(&failure))),
             Err(_) => Err(format!("{uri} was not written: the time of the invocation ran out")),
+        }
+    }
+
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// It was not read: why, in words.
+    pub(crate) async fn get(&self, key: &str, until: Instant) -> Result<Vec<u8>, String> {
+        let not_read = |why: &str| format!("s3://{}/{key} was not read: {why}", self.name);
+        let request = async || self.s3.get_object().bucket(&self.name).key(key).send().await;
+        let read = async {
+            let object = self.calls.make(GET_OBJECT, request).await.map_err(|failure| error_summary(&failure))?;
+            object.body.collect().await.map(|body| body.to_vec()).map_err(|error| error.to_string())
+        };
+        match timeout_at(until, read).await {
+            Ok(read) => read.map_err(|why| not_read(&why)),
+            Err(_) => Err(not_read("the time of the invocation ran out")),
         }
     }
 }

@@ -8,16 +8,19 @@
 //! | `dry_run` | nobody: it answers what it would tell |
 //! | `report: "open"` | nobody: it answers what is open, and writes the whole list to the bucket |
 //!
-//! `targets` says how many there were to look at: one of which nothing is written failed as a whole.
+//! `targets` says how many there were to look at: one of which nothing is written failed as a whole. `notices` is what the plan says
+//! of them: the operators hear of those that ask for something to be done.
 
 mod bucket;
 mod controls;
 mod open;
 mod report;
 mod settings;
+mod units;
 
 use aws_config::SdkConfig;
 use domain::control::Severity;
+use domain::plan::Notice;
 use lambda::event::{self, InvalidEvent};
 use lambda::{Function, HandlerError, Invocation};
 use monitor::settings::{Environment, InvalidConfiguration};
@@ -26,7 +29,7 @@ use outputs::metrics::DailyCheckMeasured;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::bucket::ReportBucket;
+pub use bucket::Bucket;
 pub use controls::ACCOUNT_REACHABLE;
 pub use report::{Answer, Reporting};
 pub use settings::{SETTINGS, Settings};
@@ -35,7 +38,7 @@ pub use settings::{SETTINGS, Settings};
 pub const FUNCTION: &str = "reporter";
 
 /// What the sender of an event may choose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Tell only what is open and so bad.
     pub min_severity: Option<Severity>,
@@ -43,6 +46,8 @@ pub struct Options {
     pub dry_run: bool,
     /// How many targets the daily check planned, if the sender says: what is missing of them failed without a word.
     pub targets: Option<usize>,
+    /// What the plan says of its targets.
+    pub notices: Vec<Notice>,
     /// Tell nothing, and answer what is open.
     pub is_about_open: bool,
 }
@@ -60,12 +65,16 @@ impl Options {
                 "min_severity" => options.min_severity = Some(severity(&field, &value)?),
                 "dry_run" => options.dry_run = event::boolean(&field, &value)?,
                 "targets" => options.targets = Some(count(&field, &value)?),
+                "notices" => {
+                    options.notices = serde_json::from_value(value)
+                        .map_err(|error| InvalidEvent::new(field, format!("is no list of notices: {error}")))?;
+                }
                 "report" if value.as_str() == Some("open") => options.is_about_open = true,
                 "report" => {
                     return Err(InvalidEvent::new(field, format!("{} is not `open`", event::shown(&value))));
                 }
                 _ => {
-                    let problem = "is no option; there are `dry_run`, `min_severity`, `report`, `targets`";
+                    let problem = "is no option; there are `dry_run`, `min_severity`, `notices`, `report`, `targets`";
                     return Err(InvalidEvent::new(field, problem));
                 }
             }
@@ -94,7 +103,8 @@ fn severity(field: &str, value: &Value) -> Result<Severity, InvalidEvent> {
 pub struct Reporter {
     settings: Settings,
     home: Home,
-    bucket: Option<ReportBucket>,
+    reports: Option<Bucket>,
+    plans: Option<Bucket>,
 }
 
 /// What a run answers.
@@ -113,22 +123,24 @@ impl Function for Reporter {
 
     fn new(environment: &Environment, config: SdkConfig) -> Result<Self, InvalidConfiguration> {
         let (home, settings) = Settings::read(environment)?;
-        let bucket = settings.report_bucket.clone().map(|name| ReportBucket::new(&config, name));
-        Ok(Self { settings, home: Home::new(&config, home), bucket })
+        let bucket = |name: &Option<String>| name.clone().map(|name| Bucket::new(&config, name));
+        let (reports, plans) = (bucket(&settings.report_bucket), bucket(&settings.plan_bucket));
+        Ok(Self { settings, home: Home::new(&config, home), reports, plans })
     }
 
     async fn answer(&self, invocation: Invocation<'_>) -> Result<Response, HandlerError> {
         let options = Options::parse(&invocation.event)?;
         let execution = invocation.event.as_object().and_then(event::id);
         if options.is_about_open {
-            let bucket = self.bucket.as_ref().filter(|_| !options.dry_run);
+            let bucket = self.reports.as_ref().filter(|_| !options.dry_run);
             let execution = execution.as_deref().unwrap_or(&invocation.request_id);
             return Ok(Response::Open(open::answer(&self.home, bucket, &invocation, execution).await?));
         }
         let reporting = Reporting {
             home: &self.home,
             settings: &self.settings,
-            options,
+            plans: self.plans.as_ref(),
+            options: &options,
             location: &invocation.location,
             execution: execution.as_deref().unwrap_or(&invocation.request_id),
             // The same request comes again after a failure: the instant makes its attempts different.
@@ -173,10 +185,25 @@ mod tests {
         for (event, expected) in [
             (json!({}), Ok(Options::default())),
             (json!({"id": "e", "detail": {}}), Ok(Options::default())),
-            (json!({"id": "e", "detail": {"min_severity": "CRITICAL"}}), Ok(critical)),
+            (json!({"id": "e", "detail": {"min_severity": "CRITICAL"}}), Ok(critical.clone())),
             (json!({"detail": "{\"min_severity\": \"CRITICAL\"}"}), Ok(critical)),
             (json!({"detail": {"dry_run": true}}), Ok(Options { dry_run: true, ..Options::default() })),
             (json!({"detail": {"targets": 6}}), Ok(Options { targets: Some(6), ..Options::default() })),
+            (
+                json!({"detail": {"notices": [
+                    {"about": "a", "reason": "r", "detail": "d", "needs_action": true}
+                ]}}),
+                Ok(Options {
+                    notices: vec![Notice {
+                        about: "a".into(),
+                        reason: "r".into(),
+                        detail: "d".into(),
+                        needs_action: true,
+                    }],
+                    ..Options::default()
+                }),
+            ),
+            (json!({"detail": {"notices": ["a"]}}), Err("detail.notices: is no list of notices: ")),
             (json!({"detail": {"targets": -1}}), Err("detail.targets: `-1` is no count")),
             (json!([]), Err("event: an empty list is not an object")),
             (json!({"min_severity": "HIGH"}), Err("min_severity: is no field of an EventBridge event")),

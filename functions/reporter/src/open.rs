@@ -8,7 +8,7 @@ use monitor::target::Home;
 use outputs::digest::{Part, all_open_findings, open_findings};
 use serde_json::{Value, json};
 
-use crate::bucket::ReportBucket;
+use crate::bucket::Bucket;
 
 /// Reads the whole table, writes the whole list to the bucket, and answers the counts and the worst. A bucket that does not
 /// take the list takes nothing away from the answer, which says so.
@@ -17,7 +17,7 @@ use crate::bucket::ReportBucket;
 /// The table could not be read.
 pub(crate) async fn answer(
     home: &Home,
-    bucket: Option<&ReportBucket>,
+    bucket: Option<&Bucket>,
     invocation: &Invocation<'_>,
     execution: &str,
 ) -> Result<Value, RunError> {

@@ -4,8 +4,9 @@
 //!    may take over.
 //! 2. It finds the parts of the ledger in which something waits: by the index, which may not know the last writes yet, and by the
 //!    outcomes of the checks, which know of their own part.
-//! 3. It takes the lease of each part, in their order, waiting a few seconds for it. A part that another run holds is left to the
-//!    next reporter, and the digest says so. What waits in a part is read from the table itself.
+//! 3. It takes the lease of each part, in their order, waiting a few seconds for it, and at last a little longer for those that it did
+//!    not get. A part that another run still holds is left to the next reporter, and the digest says so. What waits in a part is read
+//!    from the table itself.
 //! 4. It says on all leases that it is about to tell, publishes, marks what it told as told, and gives the leases back.
 //!
 //! A crash between two steps leaves something pending, and the next reporter tells it.
@@ -33,10 +34,15 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::controls::{self, Consequence};
-use crate::{FUNCTION, Options, Settings};
+use crate::units::Units;
+use crate::{Bucket, FUNCTION, Options, Settings};
 
-/// How long the reporter waits for a part of the ledger that another run holds.
+/// How long the reporter waits at first for a part of the ledger that another run holds.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it waits for it once more, after it has all the others: longer than a check of a few hundred keys takes, shorter than a
+/// run by a key event waits for a part that the reporter holds.
+const PATIENCE_AT_LAST: Duration = Duration::from_secs(20);
 
 /// Parts of the ledger that are at work at the same time.
 const PARTS_AT_A_TIME: usize = 16;
@@ -48,8 +54,10 @@ pub struct Reporting<'a> {
     pub home: &'a Home,
     /// The reporter's own settings.
     pub settings: &'a Settings,
+    /// Where the plan of the execution stands, if somewhere.
+    pub plans: Option<&'a Bucket>,
     /// What its sender chose.
-    pub options: Options,
+    pub options: &'a Options,
     /// The home's account and Region.
     pub location: &'a Location,
     /// Name of the execution of the daily check.
@@ -183,17 +191,19 @@ impl<'a> Reporting<'a> {
         parts: BTreeSet<String>,
         owner: &str,
     ) -> Result<(Vec<Taken<'a>>, Vec<FindingsTable<'a>>), RunError> {
-        let took: Vec<_> = stream::iter(parts)
-            .filter_map(async |part| FindingsTable::partition(self.home, part))
-            .map(async |table| match self.take(&table, owner).await {
-                Ok((lease, records)) => Ok(Taken { table, lease: Some(lease), records }),
-                Err(error) => Err((table, error)),
-            })
-            .buffered(PARTS_AT_A_TIME)
-            .collect()
-            .await;
+        let tables = stream::iter(parts).filter_map(async |part| FindingsTable::partition(self.home, part));
+        let tables: Vec<FindingsTable<'a>> = tables.collect().await;
         let (mut taken, mut held, mut last_error) = (Vec::new(), Vec::new(), None);
-        for result in took {
+        let (took, busy): (Vec<_>, Vec<_>) =
+            self.take_each(tables, owner, PATIENCE).await.into_iter().partition(|result| match result {
+                Err((_, RunError::LedgerBusy { .. })) => self.options.min_severity.is_some(),
+                _ => true,
+            });
+        // Of what is critical the team hears at once; the digest would leave to the next day what it does not get now.
+        let busy: Vec<FindingsTable<'a>> =
+            busy.into_iter().filter_map(|result| result.err().map(|(table, _)| table)).collect();
+        let took_at_last = self.take_each(busy, owner, PATIENCE_AT_LAST).await;
+        for result in took.into_iter().chain(took_at_last) {
             match result {
                 Ok(part) => taken.push(part),
                 Err((table, error)) => {
@@ -212,9 +222,27 @@ impl<'a> Reporting<'a> {
         }
     }
 
-    async fn take(&self, table: &FindingsTable<'_>, owner: &str) -> Result<(Lease, Vec<Record>), RunError> {
+    async fn take_each(
+        &self,
+        tables: Vec<FindingsTable<'a>>,
+        owner: &str,
+        patience: Duration,
+    ) -> Vec<Result<Taken<'a>, (FindingsTable<'a>, RunError)>> {
+        let takes = stream::iter(tables).map(async |table| match self.take(&table, owner, patience).await {
+            Ok((lease, records)) => Ok(Taken { table, lease: Some(lease), records }),
+            Err(error) => Err((table, error)),
+        });
+        takes.buffered(PARTS_AT_A_TIME).collect().await
+    }
+
+    async fn take(
+        &self,
+        table: &FindingsTable<'_>,
+        owner: &str,
+        patience: Duration,
+    ) -> Result<(Lease, Vec<Record>), RunError> {
         #[expect(clippy::disallowed_methods, reason = "how long to wait, not what to judge")]
-        let patience = (Instant::now() + PATIENCE).min(self.deadlines.evaluated);
+        let patience = (Instant::now() + patience).min(self.deadlines.evaluated);
         let attempt = self.attempt.to_owned();
         let lease = table.take_lease(owner, attempt, self.now, self.ends_at, patience).await?;
         match table.read(self.deadlines.evaluated).await {
@@ -328,11 +356,31 @@ impl<'a> Reporting<'a> {
         marked.map_err(RunError::after_the_alert)
     }
 
-    /// Tells each route its part, and the chat. One that does not take it neither holds up nor repeats anything.
+    /// Tells each route its part, and the chat. One that does not take it neither holds up nor repeats anything. Where it is not
+    /// known who is in a route's units, it is told of the accounts that it names, and the operators, why not of others.
     async fn tell_routes(&self, news: &News<'_>) -> Vec<FailedRoute> {
         let mut failed = Vec::new();
+        let units = self.units().await;
+        let of_nobody = Units::default();
+        let accounts: BTreeSet<&str> = news.updates.iter().map(|update| update.part.account_id).collect();
         for route in &self.settings.routes {
-            let Some(digest) = Digest::of(&news.of_route(route, |_| &[])) else { continue };
+            if !route.units.is_empty() {
+                let why = match &units {
+                    Ok(units) => {
+                        let unknown = units.unknown(route, &accounts);
+                        let why =
+                            || format!("the plan does not have {}, which may be in its units", unknown.join(", "));
+                        (!unknown.is_empty()).then(why)
+                    }
+                    Err(error) => Some(format!("nobody knows which accounts are in its units: {error}")),
+                };
+                if let Some(why) = why {
+                    tracing::warn!(topic_arn = route.topic_arn, why, "a route may not be told of all its accounts");
+                    failed.push((route.topic_arn.clone(), why));
+                }
+            }
+            let units = units.as_ref().unwrap_or(&of_nobody);
+            let Some(digest) = Digest::of(&news.of_route(route, |account_id| units.of(account_id))) else { continue };
             let told = sns::publish(self.home, &route.topic_arn, &message(&digest), self.deadlines.notified).await;
             if let Err(error) = told {
                 tracing::warn!(topic_arn = route.topic_arn, %error, "a route did not take the digest");
@@ -352,11 +400,25 @@ impl<'a> Reporting<'a> {
         failed
     }
 
+    /// Who is in the units that routes name. Nothing is read where none does.
+    async fn units(&self) -> Result<Units, String> {
+        if self.settings.routes.iter().all(|route| route.units.is_empty()) {
+            return Ok(Units::default());
+        }
+        match self.plans {
+            Some(plans) => Units::read(plans, self.execution, self.deadlines.notified).await,
+            None => Err("there is no bucket of plans".to_owned()),
+        }
+    }
+
     /// Tells the operators what failed; how many routes did. Their message is said once an execution, at its end, so an early report says
     /// only what is its own.
     async fn tell_operations(&self, outcomes: &[Outcome], failed_routes: &[FailedRoute]) -> usize {
-        let outcomes = if self.options.min_severity.is_some() { &[] } else { outcomes };
-        if let Some((subject, text)) = operations::message(self.execution, outcomes, failed_routes) {
+        let (outcomes, notices) = match self.options.min_severity {
+            Some(_) => (&[][..], &[][..]),
+            None => (outcomes, self.options.notices.as_slice()),
+        };
+        if let Some((subject, text)) = operations::message(self.execution, outcomes, failed_routes, notices) {
             tracing::warn!(execution = self.execution, text, "something failed");
             if let Some(topic_arn) = &self.settings.operations_topic_arn {
                 let message = Message { subject, text, ..Message::default() };
@@ -365,7 +427,7 @@ impl<'a> Reporting<'a> {
                 }
             }
         }
-        failed_routes.len()
+        failed_routes.iter().map(|(topic_arn, _)| topic_arn).collect::<BTreeSet<_>>().len()
     }
 
     /// What a run would tell now.

@@ -1,7 +1,9 @@
 //! The reporter's own settings.
 
 use domain::route::Route;
-use monitor::settings::{Environment, HomeSettings, InvalidConfiguration, Setting, Text, topic_arn};
+use monitor::settings::{
+    BUCKET_NAME, Environment, HomeSettings, InvalidConfiguration, ROUTES, Setting, Text, bucket_name, topic_arn,
+};
 
 static OPERATIONS_TOPIC_ARN: Text<String> = Text {
     name: "OPERATIONS_TOPIC_ARN",
@@ -12,13 +14,13 @@ static OPERATIONS_TOPIC_ARN: Text<String> = Text {
     meaning: "topic that hears which checks and routes failed; empty = nobody does",
 };
 
-static ROUTES: Text<Vec<Route>> = Text {
-    name: "ROUTES",
+static PLAN_BUCKET: Text<String> = Text {
+    name: "PLAN_BUCKET",
     default: "",
     is_required: false,
-    allowed: "a comma-separated list of `<account ID>=<topic ARN>`, none of them twice, each topic a standard one",
-    parse: |value| routes(value).ok(),
-    meaning: "further topics, each told of the accounts that are named with it; empty = none",
+    allowed: BUCKET_NAME,
+    parse: bucket_name,
+    meaning: "bucket of the plans, which say who is in the organisational units that routes name; needed for those alone",
 };
 
 static CHAT_TOPIC_ARN: Text<String> = Text {
@@ -34,28 +36,13 @@ static REPORT_BUCKET: Text<String> = Text {
     name: "REPORT_BUCKET",
     default: "",
     is_required: false,
-    allowed: "the name of an S3 bucket: 3 to 63 small letters, digits, `.` or `-`",
+    allowed: BUCKET_NAME,
     parse: bucket_name,
     meaning: "bucket that the list of all open findings is written to, as `open/<execution>.json`; empty = none",
 };
 
-fn bucket_name(value: &str) -> Option<String> {
-    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
-    ((3..=63).contains(&value.len()) && value.bytes().all(is_allowed)).then(|| value.to_owned())
-}
-
-/// Reads the routes. One by organisational unit is refused: nobody tells the reporter which accounts a unit has, and its
-/// topic would hear of nothing.
-fn routes(value: &str) -> Result<Vec<Route>, String> {
-    let routes = Route::parse_all(value)?;
-    match routes.iter().find_map(|route| route.units.first()) {
-        Some(unit) => Err(format!("`{unit}` is an organisational unit, whose accounts have to be named one by one")),
-        None => Ok(routes),
-    }
-}
-
 /// All of them, beside those of a home.
-pub const SETTINGS: &[&dyn Setting] = &[&CHAT_TOPIC_ARN, &OPERATIONS_TOPIC_ARN, &REPORT_BUCKET, &ROUTES];
+pub const SETTINGS: &[&dyn Setting] = &[&CHAT_TOPIC_ARN, &OPERATIONS_TOPIC_ARN, &PLAN_BUCKET, &REPORT_BUCKET, &ROUTES];
 
 /// The reporter's own settings.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +53,8 @@ pub struct Settings {
     pub operations_topic_arn: Option<String>,
     /// Bucket of the lists of all open findings.
     pub report_bucket: Option<String>,
+    /// Bucket of the plans.
+    pub plan_bucket: Option<String>,
     /// Further topics that hear of some accounts.
     pub routes: Vec<Route>,
 }
@@ -85,41 +74,13 @@ impl Settings {
             chat_topic_arn: CHAT_TOPIC_ARN.read(environment)?,
             operations_topic_arn: OPERATIONS_TOPIC_ARN.read(environment)?,
             report_bucket: REPORT_BUCKET.read(environment)?,
-            routes: environment.get(ROUTES.name).map_or(Ok(Vec::new()), |value| {
-                routes(value).map_err(|problem| InvalidConfiguration::Value {
-                    variable: ROUTES.name,
-                    value: value.to_owned(),
-                    allowed: format!("{}: {problem}", ROUTES.allowed),
-                })
-            })?,
+            plan_bucket: PLAN_BUCKET.read(environment)?,
+            routes: ROUTES.read(environment)?,
         };
-        Ok((home, settings))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wrong_route_is_refused_and_the_error_says_why() {
-        let topic = "arn:aws:sns:eu-west-1:123456789012:team";
-        for (value, expected) in [
-            (format!("222222222222={topic}"), Ok(1)),
-            (String::new(), Ok(0)),
-            (
-                format!("222222222222={topic},ou-abcd-11111111={topic}"),
-                Err("`ou-abcd-11111111` is an organisational unit"),
-            ),
-            ("222222222222".to_owned(), Err("`222222222222` has no `=`")),
-            (format!("2={topic}"), Err("`2` in `2=arn")),
-        ] {
-            let read = routes(&value);
-            match (&read, expected) {
-                (Ok(routes), Ok(count)) => assert_eq!(routes.len(), count, "{value}"),
-                (Err(error), Err(start)) => assert!(error.starts_with(start), "{value}: {error}"),
-                _ => panic!("{value}: {read:?}"),
-            }
+        if settings.plan_bucket.is_none() && settings.routes.iter().any(|route| !route.units.is_empty()) {
+            let allowed = format!("{} where `{}` has organisational units", PLAN_BUCKET.allowed, ROUTES.name());
+            return Err(InvalidConfiguration::Missing { variable: PLAN_BUCKET.name, allowed });
         }
+        Ok((home, settings))
     }
 }

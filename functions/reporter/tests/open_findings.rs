@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test binary")]
 
 use serde_json::{Value, json};
-use simulated_fleet::harness::{WITH_LEDGER, error_message, error_type, fleet_of, ok, start};
+use simulated_fleet::harness::{WITH_LEDGER, fleet_of, ok, start};
 use simulated_fleet::{Fleet, FunctionProcess};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_reporter");
@@ -99,14 +99,4 @@ async fn a_table_of_many_pages_is_read_whole() {
     }
     assert_eq!(ok(function.invoke(&open_event()).await)["open"], 20);
     assert!(fleet.calls()["Scan"] > 1, "{:?}", fleet.calls());
-}
-
-#[tokio::test]
-async fn a_route_by_unit_is_refused_and_not_dropped() {
-    let routes = ("ROUTES", "ou-abcd-11111111=arn:aws:sns:eu-west-1:123456789012:team");
-    let (_fleet, function) = started(&json!({}), &[routes]);
-    let outcome = function.invoke(&json!({"id": "daily-1"})).await;
-    assert_eq!(error_type(&outcome), "InvalidConfiguration");
-    let message = error_message(&outcome);
-    assert!(message.contains("`ou-abcd-11111111` is an organisational unit"), "{message}");
 }

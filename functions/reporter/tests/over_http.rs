@@ -211,7 +211,8 @@ async fn a_part_that_another_run_holds_is_left_said_and_told_the_next_time() {
     team.fleet
         .put_item(&failed("one", "222222222222#us-east-1#small-check", "TargetNotReachable", "role_missing: no"))
         .unwrap();
-    let answer = ok(function.invoke(&event("one")).await);
+    let brief = Invocation { deadline: SHORT, ..Invocation::default() };
+    let answer = ok(function.invoke_with(&event("one"), brief).await);
     assert_eq!((&answer["parts_held"], &answer["alerts"]["new"]), (&json!(1), &json!(1)));
     let published = team.fleet.published();
     let digest = for_programs(&published[0]);
@@ -228,6 +229,24 @@ async fn a_part_that_another_run_holds_is_left_said_and_told_the_next_time() {
     team.fleet.put_item(&lease(1_000)).unwrap();
     team.fleet.clear_published();
     let answer = ok(function.invoke(&event("two")).await);
+    assert_eq!((&answer["parts_held"], &answer["alerts"]["new"]), (&json!(0), &json!(1)));
+    assert_eq!(team.heard(), ["new enabled 0"]);
+    assert_eq!(team.unfinished(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_part_that_another_run_gives_back_late_is_told_with_the_rest() {
+    let (team, function) = start(fleet_of(json!([off(0)])), &[]).await;
+    check(&team, "one").await;
+    // A check of an execution beside this one, which takes longer than the first wait.
+    #[expect(clippy::disallowed_methods, reason = "the binary under test reads the real clock")]
+    let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap();
+    team.fleet.put_item(&lease(now + 14_000)).unwrap();
+    // One that is critical is told at once, and waits for nobody.
+    let critical = function.invoke(&early("one")).await;
+    assert!(critical.elapsed < Duration::from_secs(8), "{:?}", critical.elapsed);
+    assert_eq!(ok(critical)["parts_held"], 1);
+    let answer = ok(function.invoke(&event("one")).await);
     assert_eq!((&answer["parts_held"], &answer["alerts"]["new"]), (&json!(0), &json!(1)));
     assert_eq!(team.heard(), ["new enabled 0"]);
     assert_eq!(team.unfinished(), [""; 0]);
@@ -389,6 +408,132 @@ async fn a_route_that_fails_neither_holds_up_nor_repeats_the_digest() {
     assert_eq!((&answer["failed_routes"], team.fleet.published().len()), (&json!(0), 2));
 }
 
+const UNIT: &str = "ou-abcd-11111111";
+
+/// Two accounts with something to tell, a route by unit, one by account, and what the plan says.
+async fn routed(plan: Option<&str>, faults: Value) -> (Value, Fleet, [usize; 3]) {
+    let (by_unit, by_account) =
+        ("arn:aws:sns:us-east-1:123456789012:by-unit", "arn:aws:sns:us-east-1:123456789012:by-account");
+    let routes = format!("{UNIT}={by_unit},333333333333={by_unit},222222222222={by_account}");
+    let settings = [("OPERATIONS_TOPIC_ARN", OPERATIONS), ("ROUTES", &routes), ("PLAN_BUCKET", "plans")];
+    let (team, function) = start(with(json!([good(0)]), &json!({"faults": faults})), &settings).await;
+    for account in ["222222222222", "333333333333", "444444444444"] {
+        let place = format!("{account}#us-east-1#small-check");
+        team.fleet.put_item(&failed("one", &place, "TargetNotReachable", "role_missing: no such role")).unwrap();
+    }
+    if let Some(plan) = plan {
+        team.fleet.put_object("plans/plans/one.json", plan.to_owned());
+    }
+    let answer = ok(function.invoke(&event("one")).await);
+    let told = [TOPIC, by_unit, by_account].map(|topic| on(topic, &team.fleet).iter().flat_map(told).count());
+    // Nothing is left that would be told again.
+    assert_eq!((waiting(&team.fleet), team.unfinished()), (0, vec![]));
+    let messages = team.fleet.published().len();
+    assert_eq!(ok(function.invoke(&event("two")).await)["alerts"]["messages_published"], 0);
+    assert_eq!(team.fleet.published().len(), messages, "the route is not made up for, and nobody is told twice");
+    (answer, team.fleet, told)
+}
+
+#[tokio::test]
+async fn a_route_by_unit_is_told_of_the_accounts_that_the_plan_has_in_it() {
+    let plan = format!(
+        r#"[{{"account_id": "222222222222", "region": "us-east-1", "units": ["{UNIT}", "ou-abcd-22222222"]}},
+            {{"account_id": "333333333333", "region": "us-east-1"}},
+            {{"account_id": "444444444444", "region": "us-east-1", "units": ["ou-abcd-22222222"]}}]"#
+    );
+    let (answer, fleet, told) = routed(Some(&plan), json!({})).await;
+    assert_eq!((told, &answer["failed_routes"]), ([3, 2, 1], &json!(0)));
+    assert!(on(OPERATIONS, &fleet).is_empty());
+    assert_eq!(fleet.calls()["GetObject"], 1, "and not where there is nothing to tell");
+}
+
+#[tokio::test]
+async fn a_plan_that_is_no_help_is_said_and_takes_nothing_from_the_other_topics() {
+    let other = r#"[{"account_id": "222222222222", "region": "us-east-1"}]"#;
+    for (plan, faults, says) in [
+        (None, json!({}), "s3://plans/plans/one.json was not read: NoSuchKey"),
+        (Some("[]"), json!({"GetObject": "denied"}), "s3://plans/plans/one.json was not read: AccessDenied"),
+        (Some("[]"), json!({"GetObject": "throttled"}), "s3://plans/plans/one.json was not read: "),
+        (Some("[{"), json!({}), "the plan plans/one.json makes no sense: EOF"),
+        (Some(r#"{"a": 1}"#), json!({}), "the plan plans/one.json makes no sense: invalid type: map"),
+        (Some(other), json!({}), "the plan does not have 444444444444, which may be in its units"),
+    ] {
+        let (answer, fleet, told) = routed(plan, faults).await;
+        // The route is told of the account that it names.
+        assert_eq!((told, &answer["failed_routes"]), ([3, 1, 1], &json!(1)), "{says}");
+        let operations = on(OPERATIONS, &fleet);
+        assert_eq!(operations.len(), 1, "{says}");
+        let text = &operations[0].message;
+        assert!(text.contains(says) && text.contains(":by-unit: "), "{says}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn units_without_a_bucket_of_plans_are_refused() {
+    let fleet = Fleet::serve(simulated_fleet::harness::describe(fleet_of(json!([])))).unwrap();
+    let routes = format!("{UNIT}={TOPIC}");
+    let outcome = reporter(&fleet, &[("ROUTES", &routes)]).invoke(&json!({})).await;
+    assert_eq!(error_type(&outcome), "InvalidConfiguration");
+    assert!(error_message(&outcome).starts_with("`PLAN_BUCKET` is not set"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn what_the_plan_says_of_its_targets_the_operators_hear_once_an_execution() {
+    let notices = json!([
+        {"about": "222222222222", "reason": "not_active", "detail": "the account is not active: left out", "needs_action": true},
+        {"about": "cn-north-1", "reason": "other_partition", "detail": "the Region is of `aws-cn`", "needs_action": true},
+        {"about": "organization", "reason": "organization_unknown", "detail": "as it is", "needs_action": false},
+    ]);
+    let event = json!({"id": "one", "detail": {"targets": 1, "notices": notices}});
+    let (team, function) = start(fleet_of(json!([good(0)])), &[("OPERATIONS_TOPIC_ARN", OPERATIONS)]).await;
+    check(&team, "one").await;
+    let answer = ok(function.invoke(&event).await);
+    assert_eq!((&answer["failed_checks"], &answer["alerts"]["messages_published"]), (&json!(0), &json!(0)));
+    let published = team.fleet.published();
+    let [message] = published.as_slice() else { panic!("{published:?}") };
+    assert_eq!(message.topic_arn, OPERATIONS);
+    assert_eq!(message.subject.as_deref(), Some("KMS compliance: 2 target notices in the daily check"));
+    for words in ["222222222222: the account is not active: left out (not_active)", "cn-north-1: "] {
+        assert!(message.message.contains(words), "{words}: {}", message.message);
+    }
+    assert!(!message.message.contains("organization_unknown"));
+    // Those that may well be meant so are no reason for a mail.
+    let event = json!({"id": "two", "detail": {"notices": [notices[2]]}});
+    ok(function.invoke(&event).await);
+    assert_eq!(team.fleet.published().len(), 1);
+}
+
+#[tokio::test]
+async fn the_chat_hears_a_custom_notification_and_its_failure_counts_as_a_routes() {
+    let chat = "arn:aws:sns:us-east-1:123456789012:chat";
+    let settings = [("OPERATIONS_TOPIC_ARN", OPERATIONS), ("CHAT_TOPIC_ARN", chat)];
+    let (team, function) = start(fleet_of(json!([off(0)])), &settings).await;
+    check(&team, "one").await;
+    ok(function.invoke(&event("one")).await);
+    assert_eq!([TOPIC, chat, OPERATIONS].map(|topic| on(topic, &team.fleet).len()), [1, 1, 0]);
+    let message = &on(chat, &team.fleet)[0];
+    // Amazon Q Developer in chat applications reads the message itself: no subject, no structure for each protocol.
+    assert_eq!(message.subject, None);
+    let notification: Value = serde_json::from_str(&message.message).unwrap();
+    assert_eq!((&notification["version"], &notification["source"]), (&json!("1.0"), &json!("custom")));
+    let content = &notification["content"];
+    assert!(content["title"].as_str().unwrap().contains("1 new"), "{notification}");
+    assert!(content["description"].as_str().unwrap().contains("enabled"), "{notification}");
+    // The next change: the main topic takes it, the chat's does not.
+    team.fleet_is(with(
+        json!([off(0), off(1)]),
+        &json!({"faults": {"Publish": {"kind": "denied", "after_calls": 1, "times": 1}}}),
+    ));
+    check(&team, "two").await;
+    team.fleet.clear_published();
+    let answer = ok(function.invoke(&event("two")).await);
+    assert_eq!((&answer["failed_routes"], &answer["alerts"]["messages_published"]), (&json!(1), &json!(1)));
+    assert_eq!([TOPIC, chat, OPERATIONS].map(|topic| on(topic, &team.fleet).len()), [1, 0, 1]);
+    assert!(on(OPERATIONS, &team.fleet)[0].message.contains(chat));
+    let answer = ok(function.invoke(&event("three")).await);
+    assert_eq!((&answer["failed_routes"], team.fleet.published().len()), (&json!(0), 2), "nothing comes again");
+}
+
 #[tokio::test]
 async fn events_that_are_malformed_are_refused_by_the_name_of_what_is_wrong() {
     let (team, function) = start(fleet_of(json!([off(0)])), &[]).await;
@@ -416,7 +561,8 @@ async fn settings_that_do_not_fit_are_refused_by_name() {
         ("CHAT_TOPIC_ARN", "arn:aws:sqs:us-east-1:123456789012:q"),
         ("REPORT_BUCKET", "s3://reports"),
         ("ROUTES", "123456789012"),
-        ("ROUTES", "ou-ab12-cdefghij=arn:aws:sns:us-east-1:123456789012:team"),
+        ("ROUTES", "ou-ab12=arn:aws:sns:us-east-1:123456789012:team"),
+        ("PLAN_BUCKET", "s3://plans"),
     ] {
         let outcome = reporter(&fleet, &[(variable, value)]).invoke(&json!({})).await;
         assert_eq!(error_type(&outcome), "InvalidConfiguration", "{variable}");
@@ -451,7 +597,11 @@ async fn the_events_of_the_folder_are_answered_as_their_names_say() {
 
 #[tokio::test]
 async fn it_makes_the_calls_that_its_role_allows() {
-    let (team, function) = start(fleet_of(json!([off(0)])), &[("REPORT_BUCKET", "reports")]).await;
+    let (team, function) = start(
+        fleet_of(json!([off(0)])),
+        &[("REPORT_BUCKET", "reports"), ("PLAN_BUCKET", "plans"), ("ROUTES", &format!("{UNIT}={TOPIC}"))],
+    )
+    .await;
     check(&team, "one").await;
     team.fleet.clear_calls();
     ok(function.invoke(&event("one")).await);

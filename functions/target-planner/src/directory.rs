@@ -1,6 +1,6 @@
 //! Organizations, Account Management and the plan's bucket, each by the home's own identity.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use aws::call::Calls;
@@ -91,9 +91,7 @@ impl Directory {
                 (TargetName::Organization, Some(Err(failure))) => return Err(not_listed(name, failure)),
                 (TargetName::Organization, None) => {}
                 (TargetName::Unit(id), _) => {
-                    let unit =
-                        in_time(self.unit(id, &[]), until).await.map_err(|failure| not_listed(name, &failure))?;
-                    found.extend(unit.into_iter().map(|(id, (standing, _))| (id, standing)));
+                    found.extend(in_time(self.unit(id), until).await.map_err(|failure| not_listed(name, &failure))?);
                 }
             }
         }
@@ -102,20 +100,36 @@ impl Directory {
                 "it is not known which accounts the organisation has, so those listed are taken as they are ({})",
                 said(failure)
             );
-            notices.add("organization", "organization_unknown", detail);
+            // A list needs no organisation, and a monitor without one need not hear of it each day.
+            let is_meant = failure.cause == Cause::AccessDenied
+                || failure.code.as_deref() == Some("AWSOrganizationsNotInUseException");
+            if is_meant {
+                notices.mention("organization", "organization_unknown", detail);
+            } else {
+                notices.add("organization", "organization_unknown", detail);
+            }
         }
         Ok(found)
     }
 
-    /// For each account below one of those units, the nearest of them above it.
-    pub async fn units(&self, routed: &[String], notices: &mut Notices, until: Instant) -> BTreeMap<String, String> {
-        let mut of_accounts = BTreeMap::new();
+    /// For each account below any of those units, in which of them it is.
+    pub async fn units(
+        &self,
+        routed: &BTreeSet<String>,
+        notices: &mut Notices,
+        until: Instant,
+    ) -> BTreeMap<String, BTreeSet<String>> {
+        let mut of_accounts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for unit in routed {
-            match in_time(self.unit(unit, routed), until).await {
-                Ok(accounts) => of_accounts.extend(accounts.into_iter().map(|(id, (_, nearest))| (id, nearest))),
+            match in_time(self.unit(unit), until).await {
+                Ok(accounts) => {
+                    for id in accounts.into_keys() {
+                        of_accounts.entry(id).or_default().insert(unit.clone());
+                    }
+                }
                 Err(failure) => {
                     let detail = format!(
-                        "it is not known which accounts the unit has, so no route is theirs ({})",
+                        "it is not known which accounts the unit has, so its routes are told of none of them ({})",
                         said(&failure)
                     );
                     notices.add(unit, "unit_unknown", detail);
@@ -182,20 +196,17 @@ impl Directory {
         Ok(members)
     }
 
-    /// Every account of a unit and of those within it, with the nearest of the `named` units above it: at first this one.
-    async fn unit(&self, unit: &str, named: &[String]) -> Result<BTreeMap<String, (Standing, String)>, Failure> {
+    /// Every account of a unit and of those within it.
+    async fn unit(&self, unit: &str) -> Result<BTreeMap<String, Standing>, Failure> {
         let mut accounts = BTreeMap::new();
-        let mut left = vec![(unit.to_owned(), unit.to_owned(), 0)];
-        while let Some((parent, nearest, depth)) = left.pop() {
+        let mut left = vec![(unit.to_owned(), 0)];
+        while let Some((parent, depth)) = left.pop() {
             for account in self.accounts_of(&parent).await? {
                 let (id, standing) = standing(account, LIST_ACCOUNTS_FOR_PARENT)?;
-                accounts.insert(id, (standing, nearest.clone()));
+                accounts.insert(id, standing);
             }
             if depth < MAX_DEPTH {
-                for child in self.units_of(&parent).await? {
-                    let nearest = if named.contains(&child) { child.clone() } else { nearest.clone() };
-                    left.push((child, nearest, depth + 1));
-                }
+                left.extend(self.units_of(&parent).await?.into_iter().map(|child| (child, depth + 1)));
             }
         }
         Ok(accounts)

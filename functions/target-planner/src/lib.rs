@@ -12,15 +12,16 @@ use std::collections::BTreeSet;
 use aws_config::SdkConfig;
 use domain::key_policy::is_account_id;
 use domain::location::{is_region_name, partition_of};
+use domain::plan::{Notice, object_key};
 use jiff::SignedDuration;
 use lambda::event::{InvalidEvent, details, id, shown};
 use lambda::{Function, HandlerError, Invocation};
-use monitor::settings::{Environment, InvalidConfiguration, List, Setting, Text};
+use monitor::settings::{BUCKET_NAME, Environment, InvalidConfiguration, List, ROUTES, Setting, Text, bucket_name};
 use serde::Serialize;
 use serde_json::Value;
 
 use directory::Directory;
-use plan::{LeftOut, Notice, Notices, Plan, TargetName};
+use plan::{LeftOut, Notices, Plan, TargetName};
 
 static TARGETS: List<TargetName> = List {
     name: "TARGETS",
@@ -53,18 +54,11 @@ static EXCLUDED_REGIONS: List<String> = List {
     meaning: "Regions that the daily check leaves out, such as those that a policy of the organisation denies",
 };
 
-static ROUTED_UNITS: List<String> = List {
-    name: "ROUTED_UNITS",
-    allowed: " of organizational units (`ou-…`)",
-    parse: |value| plan::is_unit(value).then(|| value.to_owned()),
-    meaning: "organizational units that routes name: the plan says of each account which of them it is in",
-};
-
 static PLAN_BUCKET: Text<String> = Text {
     name: "PLAN_BUCKET",
     default: "",
     is_required: true,
-    allowed: "the name of an S3 bucket: 3 to 63 small letters, digits, `.` or `-`",
+    allowed: BUCKET_NAME,
     parse: bucket_name,
     meaning: "bucket that the plan is written to, as `plans/<execution>.json`",
 };
@@ -82,7 +76,7 @@ pub struct TargetPlanner {
     regions: Vec<String>,
     excluded_accounts: BTreeSet<String>,
     excluded_regions: BTreeSet<String>,
-    routed_units: Vec<String>,
+    routed_units: BTreeSet<String>,
     bucket: String,
     directory: Directory,
 }
@@ -106,7 +100,7 @@ pub struct Response {
 impl TargetPlanner {
     /// Its settings.
     pub const SETTINGS: &'static [&'static dyn Setting] =
-        &[&TARGETS, &TARGET_REGIONS, &EXCLUDED_ACCOUNTS, &EXCLUDED_REGIONS, &ROUTED_UNITS, &PLAN_BUCKET];
+        &[&TARGETS, &TARGET_REGIONS, &EXCLUDED_ACCOUNTS, &EXCLUDED_REGIONS, &PLAN_BUCKET, &ROUTES];
 }
 
 impl Function for TargetPlanner {
@@ -123,7 +117,7 @@ impl Function for TargetPlanner {
             regions,
             excluded_accounts: EXCLUDED_ACCOUNTS.read(environment)?,
             excluded_regions: EXCLUDED_REGIONS.read(environment)?,
-            routed_units: ROUTED_UNITS.read(environment)?,
+            routed_units: ROUTES.read(environment)?.into_iter().flat_map(|route| route.units).collect(),
             bucket: PLAN_BUCKET.require(environment)?,
             directory: Directory::new(&config),
         })
@@ -140,21 +134,22 @@ impl Function for TargetPlanner {
         let found = plan.leave_out(found, &self.excluded_accounts);
         let units = self.directory.units(&self.routed_units, &mut notices, deadlines.evaluated).await;
 
+        let none = BTreeSet::new();
         let everywhere = self.listed_regions(&home.region, &home.partition, &mut notices);
         for account_id in found {
             let regions = match &everywhere {
                 Some(regions) => regions.clone(),
                 None => self.directory.enabled_regions(&account_id, home, &mut notices, deadlines.evaluated).await,
             };
-            let unit = units.get(&account_id);
-            plan.add(&account_id, unit.map(String::as_str), &regions, &self.excluded_regions, &mut notices);
+            let units = units.get(&account_id).unwrap_or(&none);
+            plan.add(&account_id, units, &regions, &self.excluded_regions, &mut notices);
         }
         if plan.is_empty() {
             let why = notices.summary();
             return Err(failed("EmptyPlan", format!("no target is left to look at: {}{why}", plan.left_out())));
         }
 
-        let key = format!("plans/{execution}.json");
+        let key = object_key(&execution);
         let body = serde_json::to_vec(plan.rows()).map_err(|error| failed("PlanNotWritten", error.to_string()))?;
         self.directory.write(&self.bucket, &key, body, deadlines.notified).await?;
         for notice in notices.all() {
@@ -229,11 +224,6 @@ fn failed(error_type: &'static str, message: String) -> HandlerError {
     HandlerError::Failed { error_type, message }
 }
 
-fn bucket_name(value: &str) -> Option<String> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
-    ((3..=63).contains(&value.len()) && value.chars().all(fits)).then(|| value.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use aws_config::BehaviorVersion;
@@ -258,7 +248,7 @@ mod tests {
             ("TARGET_REGIONS", "enabled,eu-west-1"),
             ("EXCLUDED_ACCOUNTS", "payments"),
             ("EXCLUDED_REGIONS", "enabled"),
-            ("ROUTED_UNITS", "222222222222"),
+            ("ROUTES", "222222222222"),
             ("PLAN_BUCKET", "s3://plans"),
         ] {
             let error = planner(&[(name, value)]).unwrap_err().to_string();

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use domain::key_policy::is_account_id;
+use domain::plan::{Notice, Row};
+use domain::route::is_unit;
 use domain::text::printable;
 use serde::Serialize;
 
@@ -39,27 +41,6 @@ impl fmt::Display for TargetName {
     }
 }
 
-/// Has it the form of an organizational unit's ID?
-pub fn is_unit(text: &str) -> bool {
-    let fits = |part: &str, most: std::ops::RangeInclusive<usize>| {
-        most.contains(&part.len()) && part.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-    };
-    let parts = text.strip_prefix("ou-").and_then(|rest| rest.split_once('-'));
-    parts.is_some_and(|(root, own)| fits(root, 4..=32) && fits(own, 8..=32))
-}
-
-/// One row: a target.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Row {
-    /// Account of the target.
-    pub account_id: String,
-    /// Region of the target.
-    pub region: String,
-    /// Organizational unit that a route names and that the account is in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ou: Option<String>,
-}
-
 /// How many accounts are in no plan, by what keeps them out of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
@@ -82,25 +63,24 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Something about a target that somebody should know of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Notice {
-    /// Account, organizational unit or Region.
-    pub about: String,
-    /// Stable word for it.
-    pub reason: &'static str,
-    /// The same in words.
-    pub detail: String,
-}
-
 /// All of them, in the order in which they came up.
 #[derive(Debug, Default)]
 pub struct Notices(Vec<Notice>);
 
 impl Notices {
-    /// One more.
-    pub fn add(&mut self, about: &str, reason: &'static str, detail: impl AsRef<str>) {
-        self.0.push(Notice { about: printable(about), reason, detail: printable(detail.as_ref()) });
+    /// One more that somebody is to do something about.
+    pub fn add(&mut self, about: &str, reason: &str, detail: impl AsRef<str>) {
+        self.push(about, reason, detail, true);
+    }
+
+    /// One more that may well be meant so.
+    pub fn mention(&mut self, about: &str, reason: &str, detail: impl AsRef<str>) {
+        self.push(about, reason, detail, false);
+    }
+
+    fn push(&mut self, about: &str, reason: &str, detail: impl AsRef<str>, needs_action: bool) {
+        let (about, detail) = (printable(about), printable(detail.as_ref()));
+        self.0.push(Notice { about, reason: reason.to_owned(), detail, needs_action });
     }
 
     /// All of them.
@@ -173,7 +153,7 @@ impl Plan {
     pub fn add(
         &mut self,
         account_id: &str,
-        unit: Option<&str>,
+        units: &BTreeSet<String>,
         regions: &[String],
         excluded: &BTreeSet<String>,
         notices: &mut Notices,
@@ -181,11 +161,7 @@ impl Plan {
         let mut any = false;
         for region in regions.iter().filter(|region| !excluded.contains(*region)) {
             any = true;
-            self.rows.insert(Row {
-                account_id: account_id.to_owned(),
-                region: region.clone(),
-                ou: unit.map(str::to_owned),
-            });
+            self.rows.insert(Row { account_id: account_id.to_owned(), region: region.clone(), units: units.clone() });
         }
         if !any {
             notices.add(account_id, "no_region", "no Region of the account is left to look at");
@@ -263,12 +239,13 @@ mod tests {
     fn rows_are_sorted_and_each_stands_once() {
         let (mut plan, mut notices) = (Plan::default(), Notices::default());
         let none = BTreeSet::new();
-        plan.add("333333333333", None, &regions(&["us-east-1", "eu-west-1", "us-east-1"]), &none, &mut notices);
-        plan.add("222222222222", Some("ou-abcd-12345678"), &regions(&["us-east-1"]), &none, &mut notices);
+        let unit = BTreeSet::from(["ou-abcd-12345678".to_owned()]);
+        plan.add("333333333333", &none, &regions(&["us-east-1", "eu-west-1", "us-east-1"]), &none, &mut notices);
+        plan.add("222222222222", &unit, &regions(&["us-east-1"]), &none, &mut notices);
         assert_eq!(
             json!(plan.rows()),
             json!([
-                {"account_id": "222222222222", "region": "us-east-1", "ou": "ou-abcd-12345678"},
+                {"account_id": "222222222222", "region": "us-east-1", "units": ["ou-abcd-12345678"]},
                 {"account_id": "333333333333", "region": "eu-west-1"},
                 {"account_id": "333333333333", "region": "us-east-1"},
             ])
@@ -280,10 +257,11 @@ mod tests {
     fn an_account_without_a_region_is_said() {
         let (mut plan, mut notices) = (Plan::default(), Notices::default());
         let excluded = BTreeSet::from(["us-east-1".to_owned()]);
-        plan.add("222222222222", None, &regions(&["us-east-1"]), &excluded, &mut notices);
-        plan.add("333333333333", None, &[], &excluded, &mut notices);
+        let none = BTreeSet::new();
+        plan.add("222222222222", &none, &regions(&["us-east-1"]), &excluded, &mut notices);
+        plan.add("333333333333", &none, &[], &excluded, &mut notices);
         assert!(plan.is_empty());
-        let said: Vec<_> = notices.all().iter().map(|it| (it.about.as_str(), it.reason)).collect();
+        let said: Vec<_> = notices.all().iter().map(|it| (it.about.as_str(), it.reason.as_str())).collect();
         assert_eq!(said, [("222222222222", "no_region"), ("333333333333", "no_region")]);
     }
 

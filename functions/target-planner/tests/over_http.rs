@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use domain::plan::Row;
 use serde_json::{Value, json};
 use simulated_fleet::harness::{assert_calls_are_those_granted, describe, error_message, error_type, ok};
 use simulated_fleet::{Fleet, FunctionProcess, Outcome};
@@ -12,6 +13,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_target-planner");
 const HOME: &str = "123456789012";
 const UNIT: &str = "ou-abcd-11111111";
 const INNER: &str = "ou-abcd-22222222";
+const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:team";
 
 fn start(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, FunctionProcess) {
     let fleet = Fleet::serve(describe(fleet)).unwrap();
@@ -26,15 +28,15 @@ async fn planned(fleet: Value, settings: &[(&str, &str)]) -> (Fleet, Outcome) {
     (fleet, outcome)
 }
 
-/// The rows that were written, as `account region [unit]`.
+/// The rows that were written, as `account region [units]`.
 fn rows(fleet: &Fleet) -> Vec<String> {
     let objects = fleet.objects();
     assert_eq!(objects.keys().collect::<Vec<_>>(), ["plans/plans/daily-1.json"]);
-    let rows: Vec<BTreeMap<String, String>> = serde_json::from_slice(&objects["plans/plans/daily-1.json"]).unwrap();
+    let rows: Vec<Row> = serde_json::from_slice(&objects["plans/plans/daily-1.json"]).unwrap();
     rows.iter()
-        .map(|row| {
-            let unit = row.get("ou").map(|unit| format!(" {unit}")).unwrap_or_default();
-            format!("{} {}{unit}", row["account_id"], row["region"])
+        .map(|Row { account_id, region, units }| {
+            let units: String = units.iter().map(|unit| format!(" {unit}")).collect();
+            format!("{account_id} {region}{units}")
         })
         .collect()
 }
@@ -87,13 +89,15 @@ async fn the_whole_organisation_with_the_regions_that_each_account_has() {
 }
 
 #[tokio::test]
-async fn a_unit_is_read_with_the_units_in_it_and_routes_know_the_nearest() {
-    let settings = [("TARGETS", UNIT), ("ROUTED_UNITS", "ou-abcd-11111111,ou-abcd-22222222")];
-    let (fleet, outcome) = planned(organisation(), &settings).await;
+async fn a_unit_is_read_with_the_units_in_it_and_the_plan_says_which_routed_ones_an_account_is_in() {
+    let routes = format!("{UNIT}={TOPIC},{INNER}={TOPIC},{INNER}={TOPIC}-2,222222222222={TOPIC}");
+    let (fleet, outcome) = planned(organisation(), &[("TARGETS", UNIT), ("ROUTES", &routes)]).await;
     let response = ok(outcome);
-    assert_eq!(rows(&fleet), ["222222222222 us-east-1 ou-abcd-11111111", "333333333333 us-east-1 ou-abcd-22222222"]);
+    let expected =
+        ["222222222222 us-east-1 ou-abcd-11111111", "333333333333 us-east-1 ou-abcd-11111111 ou-abcd-22222222"];
+    assert_eq!(rows(&fleet), expected);
     assert_eq!(response["accounts_left_out"]["not_active"], 1);
-    let settings = [("TARGETS", "organization"), ("ROUTED_UNITS", UNIT)];
+    let settings = [("TARGETS", "organization"), ("ROUTES", &format!("{UNIT}={TOPIC}"))];
     let (fleet, outcome) = planned(organisation(), &settings).await;
     ok(outcome);
     let expected = [
@@ -102,6 +106,11 @@ async fn a_unit_is_read_with_the_units_in_it_and_routes_know_the_nearest() {
         "333333333333 us-east-1 ou-abcd-11111111",
     ];
     assert_eq!(rows(&fleet), expected);
+    // Where no route names a unit, nobody asks for units.
+    let settings = [("TARGETS", "organization"), ("ROUTES", &format!("222222222222={TOPIC}"))];
+    let (fleet, outcome) = planned(organisation(), &settings).await;
+    ok(outcome);
+    assert!(!fleet.calls().contains_key("ListAccountsForParent"), "{:?}", fleet.calls());
 }
 
 #[tokio::test]
@@ -116,7 +125,7 @@ async fn what_is_wrong_with_one_target_is_said_and_the_rest_goes_on() {
         ("TARGETS", accounts),
         ("TARGET_REGIONS", "enabled"),
         ("EXCLUDED_ACCOUNTS", "123456789012"),
-        ("ROUTED_UNITS", "ou-abcd-99999999"),
+        ("ROUTES", "ou-abcd-99999999=arn:aws:sns:us-east-1:123456789012:team"),
     ];
     let (fleet, outcome) = planned(fleet, &settings).await;
     let response = ok(outcome);
@@ -131,6 +140,7 @@ async fn what_is_wrong_with_one_target_is_said_and_the_rest_goes_on() {
         "333333333333 regions_unknown",
     ];
     assert_eq!(said(&response), expected);
+    assert!(response["notices"].as_array().unwrap().iter().all(|it| it["needs_action"] == true));
     let detail = response["notices"][5]["detail"].as_str().unwrap();
     assert!(detail.contains("us-east-1 alone") && detail.contains("account:ListRegions: AccessDenied"), "{detail}");
     let left_out = json!({"not_active": 1, "excluded": 1, "beyond_organization": 1});
@@ -154,11 +164,17 @@ async fn regions_are_listed_left_out_and_told_apart_by_partition() {
 #[tokio::test]
 async fn without_the_organisation_a_list_is_taken_as_it_is_and_nothing_else() {
     let refused = json!({"kind": "error", "code": "AWSOrganizationsNotInUseException", "message": "no organization"});
-    for (fault, word) in [(json!("denied"), "access_denied"), (refused, "unexpected_response")] {
+    for (fault, word, needs_action) in [
+        (json!("denied"), "access_denied", false),
+        (refused, "unexpected_response", false),
+        (json!("throttled"), "throttled", true),
+    ] {
         let mut fleet = organisation();
         fleet["faults"] = json!({"ListAccounts": fault, "ListAccountsForParent": fault});
         let (served, outcome) = planned(fleet.clone(), &[("TARGETS", "999999999999,222222222222")]).await;
-        assert_eq!(said(&ok(outcome)), ["organization organization_unknown"]);
+        let response = ok(outcome);
+        assert_eq!(said(&response), ["organization organization_unknown"]);
+        assert_eq!(response["notices"][0]["needs_action"], needs_action, "{word}");
         assert_eq!(rows(&served), ["222222222222 us-east-1", "999999999999 us-east-1"]);
         for (targets, call) in [("organization", "ListAccounts"), (UNIT, "ListAccountsForParent")] {
             let (served, outcome) = planned(fleet.clone(), &[("TARGETS", targets)]).await;

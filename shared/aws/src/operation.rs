@@ -235,6 +235,8 @@ operations! {
                                     "organizations" "ListOrganizationalUnitsForParent",
                                                                              Own(2.0),        Always,    &[PLANNER];
     LIST_REGIONS:                   "account"    "ListRegions",              Own(2.0),        Always,    &[PLANNER, TERMINAL];
+    // The plan.
+    GET_OBJECT:                     "s3"         "GetObject",                Unpaced,         Always,    &[REPORTER];
     // The same plan or report again.
     PUT_OBJECT:                     "s3"         "PutObject",                Unpaced,         Always,    &[PLANNER, REPORTER];
 

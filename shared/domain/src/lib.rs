@@ -14,6 +14,7 @@ pub mod key_policy;
 pub mod ledger;
 pub mod location;
 pub mod outcome;
+pub mod plan;
 pub mod report;
 pub mod route;
 pub mod text;

@@ -17,8 +17,8 @@ pub struct Route {
 
 impl Route {
     /// Is the topic told of an account that is in those organisational units, directly or below?
-    pub fn takes(&self, account_id: &str, units: &[String]) -> bool {
-        self.accounts.contains(account_id) || units.iter().any(|unit| self.units.contains(unit))
+    pub fn takes(&self, account_id: &str, units: &BTreeSet<String>) -> bool {
+        self.accounts.contains(account_id) || !self.units.is_disjoint(units)
     }
 
     /// Reads a list of routes, `<account or organisational unit>=<topic ARN>` separated by commas, by the topic's ARN.
@@ -57,8 +57,8 @@ impl Route {
     }
 }
 
-/// `ou-`, four to 32 letters and digits, a dash, eight to 32 letters and digits.
-fn is_unit(text: &str) -> bool {
+/// Has it the form of an organisational unit's ID: `ou-`, four to 32 letters and digits, a dash, eight to 32 letters and digits?
+pub fn is_unit(text: &str) -> bool {
     let is = |text: &str, least: usize| {
         (least..=32).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
@@ -92,14 +92,16 @@ mod tests {
         let routes = Route::parse_all(&text).unwrap();
         let [other, team] = routes.as_slice() else { panic!("{routes:?}") };
         assert_eq!((other.topic_arn.as_str(), team.topic_arn.as_str()), (OTHER, TEAM));
-        let below = ["ou-ab12-aaaaaaaa".to_owned(), "ou-ab12-cdefghij".to_owned()];
+        let units = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let none = units(&[]);
+        let (outer, both) = (units(&["ou-ab12-aaaaaaaa"]), units(&["ou-ab12-aaaaaaaa", "ou-ab12-cdefghij"]));
         for (route, account, units, takes) in [
-            (team, "111111111111", &[][..], true),
-            (team, "222222222222", &below[..], true),
-            (team, "333333333333", &below[..], false),
-            (other, "333333333333", &below[..], true),
-            (other, "333333333333", &below[..1], false),
-            (other, "111111111111", &[][..], false),
+            (team, "111111111111", &none, true),
+            (team, "222222222222", &both, true),
+            (team, "333333333333", &both, false),
+            (other, "333333333333", &both, true),
+            (other, "333333333333", &outer, false),
+            (other, "111111111111", &none, false),
         ] {
             assert_eq!(route.takes(account, units), takes, "{route:?} {account} {units:?}");
         }

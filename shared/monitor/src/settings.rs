@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use aws::pace::QuotaShare;
 use domain::location::KeyName;
+use domain::route::Route;
 
 /// The environment variables of the process, read once. A variable that is set to nothing counts as not set: a
 /// CloudFormation parameter left empty arrives like that.
@@ -248,6 +249,57 @@ impl<T> Setting for Text<T> {
 
     fn meaning(&self) -> &'static str {
         self.meaning
+    }
+}
+
+/// What a bucket's name may be, for error messages.
+pub const BUCKET_NAME: &str = "the name of an S3 bucket: 3 to 63 small letters, digits, `.` or `-`";
+
+/// Reads the name of a bucket.
+pub fn bucket_name(value: &str) -> Option<String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
+    ((3..=63).contains(&value.len()) && value.chars().all(fits)).then(|| value.to_owned())
+}
+
+/// Further topics that are told of some accounts alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Routes;
+
+/// The routes: the planner says who is in the units that they name, the reporter tells their topics.
+pub static ROUTES: Routes = Routes;
+
+impl Routes {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// One of them is malformed: the error says which, and why.
+    pub fn read(&self, environment: &Environment) -> Result<Vec<Route>, InvalidConfiguration> {
+        let value = environment.get(self.name()).unwrap_or_default();
+        Route::parse_all(value).map_err(|problem| InvalidConfiguration::Value {
+            variable: self.name(),
+            value: value.to_owned(),
+            allowed: format!("{}: {problem}", self.allowed()),
+        })
+    }
+}
+
+impl Setting for Routes {
+    fn name(&self) -> &'static str {
+        "ROUTES"
+    }
+
+    fn default(&self) -> String {
+        String::new()
+    }
+
+    fn allowed(&self) -> String {
+        "a comma-separated list of `<account ID>=<topic ARN>` and `<organisational unit>=<topic ARN>`, none of them twice, each topic \
+         a standard one"
+            .to_owned()
+    }
+
+    fn meaning(&self) -> &'static str {
+        "further topics, each told of the accounts that are named with it or are in a unit that is; empty = none"
     }
 }
 

@@ -95,7 +95,7 @@ pub struct News<'a> {
 impl<'a> News<'a> {
     /// The part of it that goes to a route, by the organisational units that each account is in.
     #[must_use]
-    pub fn of_route(&self, route: &Route, units_of: impl Fn(&str) -> &'a [String]) -> Self {
+    pub fn of_route<'u>(&self, route: &Route, units_of: impl Fn(&str) -> &'u BTreeSet<String>) -> Self {
         let takes = |account_id: &str| route.takes(account_id, units_of(account_id));
         Self {
             updates: self.updates.iter().filter(|update| takes(update.part.account_id)).cloned().collect(),

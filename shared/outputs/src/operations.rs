@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use domain::outcome::{Failed, Outcome};
+use domain::plan::Notice;
 use domain::text::printable;
 
 use crate::updates::counted;
@@ -12,9 +13,18 @@ use crate::updates::counted;
 const MAX_CAUSES: usize = 30;
 const MAX_PLACES: usize = 20;
 
-/// Subject and text for the operators; `None` if nothing failed. `routes` are further topics that did not take the digest, each
-/// with what SNS said.
-pub fn message(execution: &str, outcomes: &[Outcome], routes: &[(String, String)]) -> Option<(String, String)> {
+/// Most notices about the plan.
+const MAX_NOTICES: usize = 50;
+
+/// Subject and text for the operators; `None` if there is nothing to do for them. `routes` are further topics that were not told
+/// all that is theirs, each with why; `notices` are what the plan says of its targets.
+pub fn message(
+    execution: &str,
+    outcomes: &[Outcome],
+    routes: &[(String, String)],
+    notices: &[Notice],
+) -> Option<(String, String)> {
+    let notices: Vec<&Notice> = notices.iter().filter(|notice| notice.needs_action).collect();
     let mut causes: BTreeMap<(&str, String), BTreeSet<String>> = BTreeMap::new();
     for Outcome { account_id, region, function, result } in outcomes {
         let Err(failed @ Failed { error, cause }) = result else { continue };
@@ -23,13 +33,14 @@ pub fn message(execution: &str, outcomes: &[Outcome], routes: &[(String, String)
             places.insert(format!("{function} in account {account_id}, Region {region}"));
         }
     }
-    if causes.is_empty() && routes.is_empty() {
+    if causes.is_empty() && routes.is_empty() && notices.is_empty() {
         return None;
     }
     let failed = causes.values().map(BTreeSet::len).sum();
     let mut parts = Vec::new();
     parts.extend((failed > 0).then(|| format!("{} failed", counted(failed, "check"))));
     parts.extend((!routes.is_empty()).then(|| format!("{} failed", counted(routes.len(), "route"))));
+    parts.extend((!notices.is_empty()).then(|| counted(notices.len(), "target notice")));
     let what = parts.join(", ");
     let mut text = format!("KMS compliance, daily check {}: {what}.\n", printable(execution));
     // The cause that struck most often comes first.
@@ -50,6 +61,12 @@ pub fn message(execution: &str, outcomes: &[Outcome], routes: &[(String, String)
     for (topic_arn, cause) in routes {
         let _ = writeln!(text, "\nThe digest did not reach {}: {}", printable(topic_arn), printable(cause));
     }
+    for Notice { about, reason, detail, .. } in notices.iter().take(MAX_NOTICES) {
+        let _ = writeln!(text, "\n{}: {} ({})", printable(about), short(detail), printable(reason));
+    }
+    if notices.len() > MAX_NOTICES {
+        let _ = writeln!(text, "\nand {} more target notices", notices.len() - MAX_NOTICES);
+    }
     if failed > 0 {
         text.push_str(
             "\nFindings of what failed are neither reported nor cleared; the next daily check asks again. docs/operations.md says \
@@ -61,9 +78,13 @@ pub fn message(execution: &str, outcomes: &[Outcome], routes: &[(String, String)
 
 /// The cause without what differs from place to place. No longer than a line or two: it may hold a stack trace.
 fn alike(cause: &str, account_id: &str, region: &str) -> String {
-    let short: String = cause.chars().take(500).collect();
     let without = |text: String, place: &str| if place.is_empty() { text } else { text.replace(place, "…") };
-    without(without(printable(&short), account_id), region)
+    without(without(short(cause), account_id), region)
+}
+
+/// As much of a text as fits into a line or two.
+fn short(text: &str) -> String {
+    printable(&text.chars().take(500).collect::<String>())
 }
 
 #[cfg(test)]
@@ -80,13 +101,18 @@ mod tests {
         Outcome { account_id: account_id.into(), region: "us-east-1".into(), function: function.into(), result }
     }
 
+    fn notice(about: &str, needs_action: bool) -> Notice {
+        let (reason, detail) = ("not_active".into(), "the account is not active: left out".into());
+        Notice { about: about.into(), reason, detail, needs_action }
+    }
+
     #[test]
     fn only_checks_that_failed_are_told_grouped_by_their_cause() {
         let of = |n: u64| format!("{n:012}");
         let denied = |n| format!("access denied to arn:aws:dynamodb:us-east-1:{}:table/t", of(n));
         let outcomes =
             [outcome(&of(1), "a", None), outcome(&of(1), "b", Some((TARGET_NOT_REACHABLE, "role_missing: x")))];
-        assert_eq!(message("e", &outcomes, &[]), None);
+        assert_eq!(message("e", &outcomes, &[], &[notice("organization", false)]), None);
         let outcomes = [
             &outcomes[..],
             &[
@@ -96,10 +122,12 @@ mod tests {
             ],
         ]
         .concat();
-        let (subject, text) = message("daily-1", &outcomes, &[("arn:topic".into(), "denied".into())]).unwrap();
-        assert_eq!(subject, "KMS compliance: 3 checks failed, 1 route failed in the daily check");
+        let (subject, text) =
+            message("daily-1", &outcomes, &[("arn:topic".into(), "denied".into())], &[notice("222222222222", true)])
+                .unwrap();
+        assert_eq!(subject, "KMS compliance: 3 checks failed, 1 route failed, 1 target notice in the daily check");
         let expected = "\
-KMS compliance, daily check daily-1: 3 checks failed, 1 route failed.
+KMS compliance, daily check daily-1: 3 checks failed, 1 route failed, 1 target notice.
 
 LedgerUnavailable: access denied to arn:aws:dynamodb:…:…:table/t
   a in account 000000000003, Region us-east-1
@@ -109,6 +137,8 @@ Sandbox.Timedout: Task timed out
   a in account 000000000002, Region us-east-1
 
 The digest did not reach arn:topic: denied
+
+222222222222: the account is not active: left out (not_active)
 
 Findings of what failed are neither reported nor cleared; the next daily check asks again. docs/operations.md says what to do \
 for each error.
@@ -121,8 +151,10 @@ for each error.
         let outcomes: Vec<_> = (0..5_000_u64)
             .map(|n| outcome(&format!("{n:012}"), "f", Some(("E", &format!("{} {}", n % 100, "x".repeat(5_000))))))
             .collect();
-        let (subject, text) = message("e", &outcomes, &[]).unwrap();
-        assert!(subject.len() < 100 && text.len() < 100_000, "{}", text.len());
+        let notices = vec![Notice { detail: "x".repeat(5_000), ..notice("222222222222", true) }; 60];
+        let (subject, text) = message("e", &outcomes, &[], &notices).unwrap();
+        assert!(subject.len() < 100 && text.len() < 110_000, "{}", text.len());
+        assert!(text.contains("and 10 more target notices"));
         assert!(text.contains("and 70 more causes") && text.contains("and 30 more"));
     }
 }

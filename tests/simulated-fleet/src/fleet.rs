@@ -147,6 +147,11 @@ impl Fleet {
         lock(&self.state.objects).iter().map(|(path, body)| (path.clone(), body.to_vec())).collect()
     }
 
+    /// Puts an object into a bucket, at `bucket/key`.
+    pub fn put_object(&self, path: &str, body: impl Into<Bytes>) {
+        lock(&self.state.objects).insert(path.to_owned(), body.into());
+    }
+
     /// The calls of an operation in one Region by the id of the key that they named.
     pub fn calls_in_for(&self, region: &str, operation: &str) -> BTreeMap<String, u64> {
         lock(&self.state.calls_by_region).get(region).map(|calls| calls.by_key(operation)).unwrap_or_default()
@@ -436,6 +441,8 @@ async fn handle(
         list_regions_call(&state, caller, &body).await
     } else if method == Method::PUT {
         put_object_call(&state, caller, uri.path(), body).await
+    } else if method == Method::GET {
+        get_object_call(&state, caller, uri.path()).await
     } else if text("content-type").starts_with("application/x-www-form-urlencoded") {
         query_call(&state, caller, &sns::parse_form(&body)).await
     } else {
@@ -647,6 +654,19 @@ async fn put_object_call(state: &FleetState, caller: Caller<'_>, path: &str, bod
         for_home_alone(caller)?;
         lock(&state.objects).insert(path.clone(), body);
         Ok("")
+    })
+    .await
+}
+
+async fn get_object_call(state: &FleetState, caller: Caller<'_>, path: &str) -> Response {
+    let (served, operation) = (state.served(), Operation::GetObject);
+    lock(&state.calls).record(operation.name(), None);
+    let fault = served.fault(operation, None);
+    let path = path.trim_start_matches('/').to_owned();
+    suffer(state, &served, operation, &format!("arn:aws:s3:::{path}"), fault.as_ref(), || {
+        for_home_alone(caller)?;
+        let missing = || ApiError::new(404, "NoSuchKey", "The specified key does not exist.");
+        lock(&state.objects).get(&path).cloned().ok_or_else(missing)
     })
     .await
 }

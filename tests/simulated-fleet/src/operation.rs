@@ -41,6 +41,7 @@ pub enum Operation {
     GetCallerIdentity,
     GetItem,
     GetKeyLastUsage,
+    GetObject,
     GetKeyPolicy,
     GetKeyRotationStatus,
     GetMetricData,
@@ -73,7 +74,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 46] = [
+    const ALL: [Self; 47] = [
         Self::AssumeRole,
         Self::BatchWriteItem,
         Self::CancelKeyDeletion,
@@ -91,6 +92,7 @@ impl Operation {
         Self::GetCallerIdentity,
         Self::GetItem,
         Self::GetKeyLastUsage,
+        Self::GetObject,
         Self::GetKeyPolicy,
         Self::GetKeyRotationStatus,
         Self::GetMetricData,
@@ -142,6 +144,7 @@ impl Operation {
             Self::GetCallerIdentity => "GetCallerIdentity",
             Self::GetItem => "GetItem",
             Self::GetKeyLastUsage => "GetKeyLastUsage",
+            Self::GetObject => "GetObject",
             Self::GetKeyPolicy => "GetKeyPolicy",
             Self::GetKeyRotationStatus => "GetKeyRotationStatus",
             Self::GetMetricData => "GetMetricData",
@@ -194,7 +197,7 @@ impl Operation {
                 Service::Organizations
             }
             Self::ListRegions => Service::Account,
-            Self::PutObject => Service::S3,
+            Self::GetObject | Self::PutObject => Service::S3,
             Self::GetResources => Service::Tagging,
             Self::LookupEvents => Service::CloudTrail,
             Self::GetTopicAttributes | Self::Publish => Service::Sns,

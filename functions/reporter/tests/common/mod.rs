@@ -91,7 +91,8 @@ impl Team {
         let reporting = Reporting {
             home: &self.home,
             settings: &Settings::default(),
-            options: reporter::Options::default(),
+            plans: None,
+            options: &reporter::Options::default(),
             location: &self.target.location,
             execution,
             attempt: &attempt(),

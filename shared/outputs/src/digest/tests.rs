@@ -509,8 +509,8 @@ fn a_route_is_told_of_its_accounts_alone() {
     let home = home();
     let whole = News { outcomes: outcomes.iter().collect(), whole_list: Some("s3://all"), ..news(&home, &table) };
     let [a, b, c] = ACCOUNTS;
-    let units = BTreeMap::from([(b, vec!["ou-ab12-cdefghij".to_owned()])]);
-    let none = vec![];
+    let units = BTreeMap::from([(b, BTreeSet::from(["ou-ab12-cdefghij".to_owned()]))]);
+    let none = BTreeSet::new();
     let topic = "arn:aws:sns:eu-west-1:111111111111:team";
     for (scope, accounts) in [(a, vec![a]), ("ou-ab12-cdefghij", vec![b]), (c, vec![c]), ("444444444444", vec![])] {
         let routes = Route::parse_all(&format!("{scope}={topic}")).unwrap();
