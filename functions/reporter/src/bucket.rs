@@ -27,21 +27,25 @@ impl Bucket {
         Self { name, s3: aws_sdk_s3::Client::from_conf(s3), calls: Calls::new(QuotaShare::WHOLE) }
     }
 
-    /// Writes an object, and gives back its S3 URI. A second one of the same execution takes its place.
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes an object, and gives back its S3 URI.
     ///
     /// # Errors
     /// The bucket did not take it: why, in words.
     pub(crate) async fn put(
         &self,
-        folder: &str,
-        execution: &str,
+        key: &str,
+        content_type: &str,
         body: Vec<u8>,
         until: Instant,
     ) -> Result<String, String> {
-        let key = format!("{folder}/{}.json", object_name(execution));
         let uri = format!("s3://{}/{key}", self.name);
         let request = async || {
-            let request = self.s3.put_object().bucket(&self.name).key(&key).content_type("application/json");
+            let request = self.s3.put_object().bucket(&self.name).key(key).content_type(content_type);
             request.body(ByteStream::from(body.clone())).send().await
         };
         match timeout_at(until, self.calls.make(PUT_OBJECT, request)).await {
@@ -67,6 +71,11 @@ impl Bucket {
             Err(_) => Err(not_read("the time of the invocation ran out")),
         }
     }
+}
+
+/// Key of the object of an execution in a folder. A second one of the same execution takes its place.
+pub(crate) fn object_key(folder: &str, execution: &str, extension: &str) -> String {
+    format!("{folder}/{}.{extension}", object_name(execution))
 }
 
 /// An execution's name, as far as it may stand in the name of an object. Whoever sends an event chooses it.

@@ -14,6 +14,7 @@
 mod bucket;
 mod controls;
 mod open;
+mod page;
 mod report;
 mod settings;
 mod units;
@@ -140,6 +141,7 @@ impl Function for Reporter {
             home: &self.home,
             settings: &self.settings,
             plans: self.plans.as_ref(),
+            reports: self.reports.as_ref(),
             options: &options,
             location: &invocation.location,
             execution: execution.as_deref().unwrap_or(&invocation.request_id),

@@ -8,7 +8,7 @@ use monitor::target::Home;
 use outputs::digest::{Part, all_open_findings, open_findings};
 use serde_json::{Value, json};
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, object_key};
 
 /// Reads the whole table, writes the whole list to the bucket, and answers the counts and the worst. A bucket that does not
 /// take the list takes nothing away from the answer, which says so.
@@ -28,7 +28,7 @@ pub(crate) async fn answer(
         None => Err("the list is written nowhere: there is no bucket, or the run is a dry one".to_owned()),
         Some(bucket) => {
             let list = all_open_findings(location, at, &records).to_string().into_bytes();
-            bucket.put("open", execution, list, invocation.deadlines.recorded).await
+            bucket.put(&object_key("open", execution, "json"), "application/json", list, invocation.deadlines.recorded).await
         }
     };
     let mut answer = open_findings(location, at, &records, written.as_deref().ok());

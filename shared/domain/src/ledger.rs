@@ -259,7 +259,7 @@ impl Record {
     }
 
     /// The case in words. Records of earlier versions have it in their history.
-    fn words(&self) -> &str {
+    pub fn words(&self) -> &str {
         if !self.detail.is_empty() {
             return &self.detail;
         }

@@ -46,13 +46,22 @@ impl Location {
     /// console has no public address.
     pub fn console_page(&self, service: &str, page: &str) -> Option<String> {
         let region = &self.region;
-        let host = match self.partition.as_str() {
-            "aws" => format!("{region}.console.aws.amazon.com"),
-            "aws-cn" => format!("{region}.console.amazonaws.cn"),
-            "aws-us-gov" => format!("{region}.console.amazonaws-us-gov.com"),
-            _ => return None,
-        };
-        Some(format!("https://{host}/{service}/home?region={region}#{page}"))
+        Some(format!("https://{}/{service}/home?region={region}#{page}", self.console_host()?))
+    }
+
+    /// The page of an object of S3 in the AWS console, which asks for the reader's own credentials. The names need no escape.
+    pub fn console_object_link(&self, bucket: &str, key: &str) -> Option<String> {
+        Some(format!("https://{}/s3/object/{bucket}?region={}&prefix={key}", self.console_host()?, self.region))
+    }
+
+    fn console_host(&self) -> Option<String> {
+        let region = &self.region;
+        match self.partition.as_str() {
+            "aws" => Some(format!("{region}.console.aws.amazon.com")),
+            "aws-cn" => Some(format!("{region}.console.amazonaws.cn")),
+            "aws-us-gov" => Some(format!("{region}.console.amazonaws-us-gov.com")),
+            _ => None,
+        }
     }
 }
 
@@ -240,6 +249,12 @@ mod tests {
             "https://us-gov-west-1.console.amazonaws-us-gov.com/kms/home?region=us-gov-west-1#/kms/keys/k"
         );
         assert_eq!(link("aws-iso", "us-iso-east-1"), None);
+        let home =
+            Location { partition: "aws-cn".into(), region: "cn-north-1".into(), account_id: "111111111111".into() };
+        assert_eq!(
+            home.console_object_link("reports", "reports/daily.html").unwrap(),
+            "https://cn-north-1.console.amazonaws.cn/s3/object/reports?region=cn-north-1&prefix=reports/daily.html"
+        );
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub struct News<'a> {
     pub held: Vec<Part<'a>>,
     /// Where the whole list stands, if somewhere: an S3 URI, a table's name.
     pub whole_list: Option<&'a str>,
+    /// Address of the page of all that is open, if there is one.
+    pub page: Option<&'a str>,
 }
 
 impl<'a> News<'a> {
@@ -101,8 +103,9 @@ impl<'a> News<'a> {
             updates: self.updates.iter().filter(|update| takes(update.part.account_id)).cloned().collect(),
             outcomes: self.outcomes.iter().filter(|outcome| takes(&outcome.account_id)).copied().collect(),
             held: self.held.iter().filter(|part| takes(part.account_id)).copied().collect(),
-            // The whole list tells of accounts that are not the route's.
+            // Both tell of accounts that are not the route's.
             whole_list: None,
+            page: None,
             ..*self
         }
     }

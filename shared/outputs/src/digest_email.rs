@@ -580,6 +580,9 @@ impl<'n> Mail<'n> {
                     .push_str("The whole list: invoke the reporter with {\"detail\": {\"report\": \"open\"}}.\n"),
             }
         }
+        if let Some(page) = self.news.page {
+            let _ = writeln!(self.text, "\nAll that is open, as a page: {page}");
+        }
         if !left_out.is_empty() {
             let names = left_out.join(", ");
             let _ = write!(

@@ -17,12 +17,14 @@ const MAX_PLACES: usize = 20;
 const MAX_NOTICES: usize = 50;
 
 /// Subject and text for the operators; `None` if there is nothing to do for them. `routes` are further topics that were not told
-/// all that is theirs, each with why; `notices` are what the plan says of its targets.
+/// all that is theirs, each with why; `notices` are what the plan says of its targets; `page` is why there is no page of what is open, where there
+/// should be one.
 pub fn message(
     execution: &str,
     outcomes: &[Outcome],
     routes: &[(String, String)],
     notices: &[Notice],
+    page: Option<&str>,
 ) -> Option<(String, String)> {
     let notices: Vec<&Notice> = notices.iter().filter(|notice| notice.needs_action).collect();
     let mut causes: BTreeMap<(&str, String), BTreeSet<String>> = BTreeMap::new();
@@ -33,13 +35,14 @@ pub fn message(
             places.insert(format!("{function} in account {account_id}, Region {region}"));
         }
     }
-    if causes.is_empty() && routes.is_empty() && notices.is_empty() {
+    if causes.is_empty() && routes.is_empty() && notices.is_empty() && page.is_none() {
         return None;
     }
     let failed = causes.values().map(BTreeSet::len).sum();
     let mut parts = Vec::new();
     parts.extend((failed > 0).then(|| format!("{} failed", counted(failed, "check"))));
     parts.extend((!routes.is_empty()).then(|| format!("{} failed", counted(routes.len(), "route"))));
+    parts.extend(page.map(|_| "no page".to_owned()));
     parts.extend((!notices.is_empty()).then(|| counted(notices.len(), "target notice")));
     let what = parts.join(", ");
     let mut text = format!("KMS compliance, daily check {}: {what}.\n", printable(execution));
@@ -60,6 +63,9 @@ pub fn message(
     }
     for (topic_arn, cause) in routes {
         let _ = writeln!(text, "\nThe digest did not reach {}: {}", printable(topic_arn), printable(cause));
+    }
+    if let Some(why) = page {
+        let _ = writeln!(text, "\nThere is no page of what is open: {}", printable(why));
     }
     for Notice { about, reason, detail, .. } in notices.iter().take(MAX_NOTICES) {
         let _ = writeln!(text, "\n{}: {} ({})", printable(about), short(detail), printable(reason));

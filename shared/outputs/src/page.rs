@@ -15,11 +15,13 @@ use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::control::Severity;
+use domain::exemption::{Exemption, ExemptionState, ExemptionStatus};
 use domain::finding::Finding;
+use domain::ledger::Record;
 use domain::location::Location;
 use domain::report::Counts;
 use domain::text::printable;
-use domain::verdict::{Compliance, date};
+use domain::verdict::{Compliance, Evidence, date};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
@@ -61,6 +63,8 @@ pub struct Page<'a> {
     pub below_severity: usize,
     /// What the page does not hold, or not whole, and why: a sentence each.
     pub notes: Vec<String>,
+    /// What the source of the page does not hold by its nature: a sentence each.
+    pub left_out: Vec<String>,
     /// Settings that the verdicts rest on: name and value.
     pub settings: Vec<(String, String)>,
     /// Program and version that made it.
@@ -100,14 +104,78 @@ pub struct ControlCounts<'a> {
 }
 
 /// A finding, and where its key is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PlacedFinding<'a> {
     /// Where.
     pub location: &'a Location,
-    /// What.
-    pub finding: &'a Finding,
     /// Since when it is open, where somebody remembers.
     pub since: Option<Timestamp>,
+    key_arn: &'a str,
+    key_id: &'a str,
+    aliases: &'a [String],
+    control: &'a str,
+    compliance: Compliance,
+    severity: Severity,
+    reason: &'a str,
+    detail: &'a str,
+    evidence: &'a Evidence,
+    remediation: &'a str,
+    exempt: Option<Cow<'a, Exemption>>,
+    is_passing: bool,
+}
+
+impl<'a> PlacedFinding<'a> {
+    /// What a run found.
+    pub fn found(location: &'a Location, finding: &'a Finding, since: Option<Timestamp>) -> Self {
+        Self {
+            location,
+            since,
+            key_arn: &finding.key_arn,
+            key_id: &finding.key_id,
+            aliases: &finding.aliases,
+            control: finding.control,
+            compliance: finding.compliance,
+            severity: finding.severity,
+            reason: &finding.reason,
+            detail: &finding.detail,
+            evidence: &finding.evidence,
+            remediation: &finding.remediation,
+            exempt: finding.exempt.as_ref().map(Cow::Borrowed),
+            is_passing: finding.is_passing,
+        }
+    }
+
+    /// What the ledger has open. Whether its exemption is still in effect is for the instant to say.
+    pub fn recorded(location: &'a Location, record: &'a Record, now: Timestamp) -> Self {
+        let exemption = record.exemption.as_ref().map(|it| ExemptionStatus::of(&it.tag, record.severity, now));
+        let in_effect = exemption.filter(|it| it.state == ExemptionState::InEffect).and_then(|it| it.exemption);
+        Self {
+            location,
+            since: Some(record.first_seen),
+            key_arn: &record.key_arn,
+            key_id: &record.key_id,
+            aliases: &record.aliases,
+            control: &record.control,
+            compliance: record.compliance,
+            severity: record.severity,
+            reason: &record.reason,
+            detail: record.words(),
+            evidence: &record.evidence,
+            remediation: &record.remediation,
+            exempt: in_effect.map(Cow::Owned),
+            is_passing: false,
+        }
+    }
+
+    /// Is it for somebody to act upon?
+    fn is_open(&self) -> bool {
+        self.compliance == Compliance::NonCompliant && self.exempt.is_none()
+    }
+
+    /// Is something not known that will not be known by itself?
+    fn is_gap(&self) -> bool {
+        self.compliance == Compliance::InsufficientData && !self.is_passing
+    }
 }
 
 impl Page<'_> {
@@ -118,10 +186,7 @@ impl Page<'_> {
     /// None that is known: the template writes into memory.
     pub fn render(&self) -> Result<String, askama::Error> {
         let mut findings = self.findings.clone();
-        findings.sort_by_key(|it| {
-            let Finding { severity, exempt, key_arn, control, .. } = it.finding;
-            (Reverse(*severity), exempt.is_some(), key_arn, *control)
-        });
+        findings.sort_by_key(|it| (Reverse(it.severity), it.exempt.is_some(), it.key_arn, it.control));
         let mut listed = if findings.len() > MAX_FINDINGS { WORST } else { findings.len() };
         loop {
             for has_links in [true, false] {
@@ -156,8 +221,8 @@ impl Page<'_> {
         self.not_known() == 0 && self.places.iter().all(|it| it.is_complete) && self.notes.is_empty()
     }
 
-    fn open(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().map(|it| it.finding).filter(|it| is_open(it))
+    fn open(&self) -> impl Iterator<Item = &PlacedFinding<'_>> {
+        self.findings.iter().filter(|it| it.is_open())
     }
 
     fn accounts(&self) -> BTreeSet<&str> {
@@ -173,7 +238,7 @@ impl Page<'_> {
         let open = self.open().count();
         let keys = self.keys();
         if open > 0 {
-            let of_keys = self.open().map(|it| it.key_arn.as_str()).collect::<BTreeSet<_>>().len() as u64;
+            let of_keys = self.open().map(|it| it.key_arn).collect::<BTreeSet<_>>().len() as u64;
             let parts: Vec<String> = SEVERITIES
                 .iter()
                 .filter_map(|severity| {
@@ -238,22 +303,12 @@ impl Page<'_> {
     }
 
     fn unreadable_keys(&self) -> u64 {
-        let unknown = self.findings.iter().map(|it| it.finding).filter(|it| is_gap(it));
-        unknown.map(|it| it.key_arn.as_str()).collect::<BTreeSet<_>>().len() as u64
+        let unknown = self.findings.iter().filter(|it| it.is_gap());
+        unknown.map(|it| it.key_arn).collect::<BTreeSet<_>>().len() as u64
     }
 }
 
 const SEVERITIES: [Severity; 4] = [Severity::Critical, Severity::High, Severity::Medium, Severity::Low];
-
-/// Is it for somebody to act upon?
-fn is_open(finding: &Finding) -> bool {
-    finding.compliance == Compliance::NonCompliant && finding.exempt.is_none()
-}
-
-/// Is something not known that will not be known by itself?
-fn is_gap(finding: &Finding) -> bool {
-    finding.compliance == Compliance::InsufficientData && !finding.is_passing
-}
 
 /// Things in a row, the last with an "and".
 fn listed(parts: &[String]) -> String {
@@ -323,7 +378,7 @@ struct Cause {
     reason: String,
     detail: String,
     remediation: String,
-    controls: BTreeSet<&'static str>,
+    controls: BTreeSet<String>,
     keys: BTreeSet<String>,
     evaluations: u64,
 }
@@ -336,7 +391,7 @@ impl Cause {
     }
 
     fn controls(&self) -> String {
-        self.controls.iter().copied().collect::<Vec<_>>().join(", ")
+        self.controls.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -366,21 +421,21 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(page: &'a Page<'a>, findings: &[PlacedFinding<'a>], omitted: &[PlacedFinding<'a>], has_links: bool) -> Self {
+    fn new(page: &'a Page<'a>, findings: &'a [PlacedFinding<'a>], omitted: &'a [PlacedFinding<'a>], has_links: bool) -> Self {
         let has_accounts = page.accounts().len() > 1;
         let (keys, remediations) = keys(findings, has_links);
         let mut omitted_by_control = BTreeMap::new();
         for it in omitted {
-            *omitted_by_control.entry(it.finding.control).or_default() += 1;
+            *omitted_by_control.entry(it.control).or_default() += 1;
         }
         let named = |it: &PlacedFinding<'_>| place_and_name(it, page.places.len() > 1, has_accounts);
         let exempt = findings.iter().filter_map(|it| {
-            let exemption = it.finding.exempt.as_ref()?;
+            let exemption = it.exempt.as_deref()?;
             Some(ExemptView {
                 name: named(it),
-                severity: it.finding.severity,
-                control: it.finding.control,
-                detail: printable(&it.finding.detail),
+                severity: it.severity,
+                control: it.control,
+                detail: printable(it.detail),
                 until: exemption.until.to_string(),
                 owner: printable(&exemption.owner),
                 reason: printable(&exemption.reason),
@@ -389,8 +444,8 @@ impl<'a> View<'a> {
         let unknown = |is_passing| {
             causes(
                 findings.iter().filter(|it| {
-                    let Finding { compliance, exempt, is_passing: passes, .. } = it.finding;
-                    *compliance == Compliance::InsufficientData && exempt.is_none() && *passes == is_passing
+                    let is_unknown = it.compliance == Compliance::InsufficientData && it.exempt.is_none();
+                    is_unknown && it.is_passing == is_passing
                 }),
                 &named,
             )
@@ -474,31 +529,32 @@ fn keys<'a>(findings: &[PlacedFinding<'a>], has_links: bool) -> (Vec<KeyView<'a>
     let mut by_key: BTreeMap<&str, KeyView<'a>> = BTreeMap::new();
     let mut remediations: Vec<String> = Vec::new();
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
-    for PlacedFinding { location, finding, since } in findings.iter().filter(|it| is_open(it.finding)) {
-        let remediation = (!finding.remediation.is_empty()).then(|| {
-            *numbers.entry(&finding.remediation).or_insert_with(|| {
-                remediations.push(printable(&finding.remediation));
+    for it in findings.iter().filter(|it| it.is_open()) {
+        let PlacedFinding { location, since, .. } = it;
+        let remediation = (!it.remediation.is_empty()).then(|| {
+            *numbers.entry(it.remediation).or_insert_with(|| {
+                remediations.push(printable(it.remediation));
                 remediations.len()
             })
         });
-        let facts = finding.evidence.iter().map(|(name, value)| {
+        let facts = it.evidence.iter().map(|(name, value)| {
             let value = value_text(value);
             Fact { name: fact_name(name), is_link: is_of_console(location, &value), value }
         });
-        let key = by_key.entry(&finding.key_arn).or_insert_with(|| KeyView {
+        let key = by_key.entry(it.key_arn).or_insert_with(|| KeyView {
             // The first finding of a key is its worst.
-            severity: finding.severity,
-            name: Cow::Owned(printable(finding.aliases.first().unwrap_or(&finding.key_id))),
-            aliases: finding.aliases.iter().skip(1).map(|alias| printable(alias)).collect(),
+            severity: it.severity,
+            name: Cow::Owned(printable(it.aliases.first().map_or(it.key_id, String::as_str))),
+            aliases: it.aliases.iter().skip(1).map(|alias| printable(alias)).collect(),
             location,
-            arn: printable(&finding.key_arn),
-            link: has_links.then(|| location.console_link(&finding.key_id)).flatten(),
+            arn: printable(it.key_arn),
+            link: has_links.then(|| location.console_link(it.key_id)).flatten(),
             findings: Vec::new(),
         });
         key.findings.push(FindingView {
-            severity: finding.severity,
-            control: finding.control,
-            detail: printable(&finding.detail),
+            severity: it.severity,
+            control: it.control,
+            detail: printable(it.detail),
             since: since.map(date),
             facts: facts.filter(|it| has_links || !it.is_link).filter(|it| !is_nothing(&it.value)).collect(),
             remediation,
@@ -531,7 +587,7 @@ fn causes<'f>(
 ) -> Vec<Cause> {
     let mut causes: BTreeMap<(&str, &str), Cause> = BTreeMap::new();
     for it in findings {
-        let Finding { reason, detail, remediation, control, .. } = it.finding;
+        let PlacedFinding { reason, detail, remediation, control, .. } = it;
         let cause = causes.entry((reason, detail)).or_insert_with(|| Cause {
             reason: printable(reason),
             detail: printable(detail),
@@ -540,7 +596,7 @@ fn causes<'f>(
             keys: BTreeSet::new(),
             evaluations: 0,
         });
-        cause.controls.insert(control);
+        cause.controls.insert(printable(control));
         cause.keys.insert(named(it));
         cause.evaluations += 1;
     }
@@ -552,7 +608,7 @@ fn causes<'f>(
 /// The key's first alias or its ID, and where it is unless that is plain.
 fn place_and_name(it: &PlacedFinding<'_>, has_places: bool, has_accounts: bool) -> String {
     let Location { region, account_id, .. } = it.location;
-    let name = printable(it.finding.aliases.first().unwrap_or(&it.finding.key_id));
+    let name = printable(it.aliases.first().map_or(it.key_id, String::as_str));
     match (has_places, has_accounts) {
         (_, true) => format!("{name} ({account_id} {region})"),
         (true, _) => format!("{name} ({region})"),
@@ -563,7 +619,7 @@ fn place_and_name(it: &PlacedFinding<'_>, has_places: bool, has_accounts: bool) 
 fn tiles(page: &Page<'_>) -> Vec<Tile> {
     let tile = |class, label, count: u64| Tile { class, label, count: grouped(count) };
     let of = |severity: Severity| page.open().filter(|it| it.severity == severity).count() as u64;
-    let exempt = page.findings.iter().filter(|it| it.finding.exempt.is_some()).count() as u64;
+    let exempt = page.findings.iter().filter(|it| it.exempt.is_some()).count() as u64;
     vec![
         tile("s4", "Critical", of(Severity::Critical)),
         tile("s3", "High", of(Severity::High)),
@@ -681,10 +737,11 @@ mod tests {
                     counts: report.controls[it.id],
                 })
                 .collect(),
-            findings: report.findings.iter().map(|finding| PlacedFinding { location, finding, since: None }).collect(),
+            findings: report.findings.iter().map(|finding| PlacedFinding::found(location, finding, None)).collect(),
             passing: report.passing,
             below_severity: 0,
             notes: Vec::new(),
+            left_out: Vec::new(),
             settings: vec![("MAX_KEY_AGE_DAYS".into(), "365".into())],
             made_by: "kms-compliance 9.9.9",
             json_sha256: Some("feedc0de".into()),

@@ -45,15 +45,12 @@ impl Scan {
             controls: controls.collect(),
             findings: self
                 .findings()
-                .map(|(report, finding)| PlacedFinding {
-                    location: &report.location,
-                    finding,
-                    since: self.since(finding),
-                })
+                .map(|(report, finding)| PlacedFinding::found(&report.location, finding, self.since(finding)))
                 .collect(),
             passing: self.passing(),
             below_severity: self.below_severity,
             notes: notes.into_iter().collect(),
+            left_out: Vec::new(),
             settings: about.settings,
             made_by: about.made_by,
             json_sha256: about.json_sha256,
