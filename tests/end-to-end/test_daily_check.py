@@ -118,7 +118,7 @@ def test_what_is_critical_does_not_wait_for_a_long_run(source, resources):
     assert (wait["Type"], wait["SecondsPath"]) == ("Wait", "$.early_report_seconds")
     assert STATES[wait["Next"]]["Parameters"]["Payload"]["detail"] == {"min_severity": "CRITICAL"}
     # Of how many targets something should be written: one that is missing failed without a word.
-    assert STATES["Tell"]["Parameters"]["Payload"]["detail"] == {"targets.$": "$.targets"}
+    assert STATES["Tell"]["Parameters"]["Payload"]["detail"] == {"targets.$": "$.targets", "notices.$": "$.notices"}
     # The reporter begins 10 s after the last check: the index learns late.
     assert (STATES[MAP["Next"]]["Type"], STATES[MAP["Next"]]["Seconds"]) == ("Wait", 10)
     assert STATES[STATES[MAP["Next"]]["Next"]] is work["States"]["Tell"]

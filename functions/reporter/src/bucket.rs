@@ -5,7 +5,7 @@ use aws::failure::error_summary;
 use aws::operation::{GET_OBJECT, PUT_OBJECT};
 use aws::pace::QuotaShare;
 use aws_config::SdkConfig;
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{AggregatedBytes, ByteStream};
 use tokio::time::{Instant, timeout_at};
 
 /// Most characters of an execution's name in an object's key.
@@ -64,7 +64,7 @@ impl Bucket {
         let request = async || self.s3.get_object().bucket(&self.name).key(key).send().await;
         let read = async {
             let object = self.calls.make(GET_OBJECT, request).await.map_err(|failure| error_summary(&failure))?;
-            object.body.collect().await.map(|body| body.to_vec()).map_err(|error| error.to_string())
+            object.body.collect().await.map(AggregatedBytes::to_vec).map_err(|error| error.to_string())
         };
         match timeout_at(until, read).await {
             Ok(read) => read.map_err(|why| not_read(&why)),

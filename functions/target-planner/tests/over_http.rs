@@ -35,8 +35,8 @@ fn rows(fleet: &Fleet) -> Vec<String> {
     let rows: Vec<Row> = serde_json::from_slice(&objects["plans/plans/daily-1.json"]).unwrap();
     rows.iter()
         .map(|Row { account_id, region, units }| {
-            let units: String = units.iter().map(|unit| format!(" {unit}")).collect();
-            format!("{account_id} {region}{units}")
+            let place = [account_id.as_str(), region.as_str()].into_iter();
+            place.chain(units.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
         })
         .collect()
 }
