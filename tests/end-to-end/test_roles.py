@@ -292,10 +292,12 @@ def test_the_reporter_writes_lists_where_there_is_a_bucket_for_them(source, reso
         return decision(with_bucket, "ReporterRole", action, f"{with_bucket.arn('ReportBucket')}/{key}")
 
     assert may("s3:PutObject", "open/c0ffee.json")
+    assert may("s3:PutObject", "reports/c0ffee.html")
     for action, key in (
         ("s3:PutObject", "plans/c0ffee.json"),
         ("s3:PutObject", "c0ffee.json"),
         ("s3:GetObject", "open/c0ffee.json"),
+        ("s3:GetObject", "reports/c0ffee.html"),
         ("s3:DeleteObject", "open/c0ffee.json"),
         ("s3:PutObjectAcl", "open/c0ffee.json"),
     ):

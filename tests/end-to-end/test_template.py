@@ -179,7 +179,7 @@ def test_the_reporter_alone_reads_what_waits_and_every_part_of_the_ledger(resour
         {
             "Effect": "Allow",
             "Action": "s3:PutObject",
-            "Resource": {"Fn::Sub": "${ReportBucket.Arn}/open/*"},
+            "Resource": [{"Fn::Sub": "${ReportBucket.Arn}/open/*"}, {"Fn::Sub": "${ReportBucket.Arn}/reports/*"}],
             "If": "HasReportBucket",
         },
         {"Effect": "Allow", "Action": "sns:Publish", "Resource": named("RouteTopicArns"), "If": "HasRoutes"},

@@ -28,7 +28,9 @@ pub(crate) async fn answer(
         None => Err("the list is written nowhere: there is no bucket, or the run is a dry one".to_owned()),
         Some(bucket) => {
             let list = all_open_findings(location, at, &records).to_string().into_bytes();
-            bucket.put(&object_key("open", execution, "json"), "application/json", list, invocation.deadlines.recorded).await
+            bucket
+                .put(&object_key("open", execution, "json"), "application/json", list, invocation.deadlines.recorded)
+                .await
         }
     };
     let mut answer = open_findings(location, at, &records, written.as_deref().ok());

@@ -27,10 +27,8 @@ pub(crate) fn render(now: Timestamp, records: &[(Part<'_>, &Record)], outcomes: 
         region: region.to_owned(),
         account_id: account_id.to_owned(),
     };
-    let locations: BTreeMap<(&str, &str), Location> = records
-        .iter()
-        .map(|(part, _)| ((part.account_id, part.region), place(part.account_id, part.region)))
-        .collect();
+    let locations: BTreeMap<(&str, &str), Location> =
+        records.iter().map(|(part, _)| ((part.account_id, part.region), place(part.account_id, part.region))).collect();
     let findings = records.iter().filter_map(|(part, record)| {
         Some(PlacedFinding::recorded(locations.get(&(part.account_id, part.region))?, record, now))
     });

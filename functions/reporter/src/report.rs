@@ -22,7 +22,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use monitor::deadlines::Deadlines;
 use monitor::error::RunError;
-use monitor::findings_table::{FindingsTable, Lease, waiting};
+use monitor::findings_table::{FindingsTable, Lease, all_open, waiting};
 use monitor::outcomes;
 use monitor::sns::{self, Message};
 use monitor::target::Home;
@@ -33,9 +33,10 @@ use outputs::response::AlertCounts;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::bucket::object_key;
 use crate::controls::{self, Consequence};
 use crate::units::Units;
-use crate::{Bucket, FUNCTION, Options, Settings};
+use crate::{Bucket, FUNCTION, Options, Settings, page};
 
 /// How long the reporter waits at first for a part of the ledger that another run holds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,6 +44,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it waits for it once more, after it has all the others: longer than a check of a few hundred keys takes, shorter than a
 /// run by a key event waits for a part that the reporter holds.
 const PATIENCE_AT_LAST: Duration = Duration::from_secs(20);
+
+/// How long the page of what is open may take. The digest does not wait for longer.
+const PAGE_TIME: Duration = Duration::from_mins(1);
 
 /// Parts of the ledger that are at work at the same time.
 const PARTS_AT_A_TIME: usize = 16;
@@ -56,6 +60,8 @@ pub struct Reporting<'a> {
     pub settings: &'a Settings,
     /// Where the plan of the execution stands, if somewhere.
     pub plans: Option<&'a Bucket>,
+    /// Where the page of what is open goes, if somewhere.
+    pub reports: Option<&'a Bucket>,
     /// What its sender chose.
     pub options: &'a Options,
     /// The home's account and Region.
@@ -112,6 +118,15 @@ impl Taken<'_> {
     }
 }
 
+/// What became of the page of what is open. Nothing, where none is written.
+#[derive(Debug, Default)]
+struct WrittenPage {
+    /// Its address: in the console, or its S3 URI where the console has no public address.
+    address: Option<String>,
+    /// Why there is none, where there should be one.
+    failure: Option<String>,
+}
+
 /// A further topic that did not take its part: its ARN, and why.
 type FailedRoute = (String, String);
 
@@ -141,8 +156,10 @@ impl<'a> Reporting<'a> {
         if self.options.min_severity.is_none() {
             parts.extend(self.record_reachability(&outcomes).await?);
         }
+        // Before the parts are held: writing it may take a while, and nothing of the digest rests on it.
+        let page = self.write_page(&outcomes).await;
         let (mut taken, mut held) = self.take_all(parts, owner).await?;
-        let answer = self.tell((table, lease), &mut taken, &mut held, &outcomes).await;
+        let answer = self.tell((table, lease), &mut taken, &mut held, &outcomes, &page).await;
         stream::iter(&taken)
             .for_each_concurrent(PARTS_AT_A_TIME, async |Taken { table, lease, .. }| {
                 if let Some(lease) = lease {
@@ -151,6 +168,29 @@ impl<'a> Reporting<'a> {
             })
             .await;
         answer
+    }
+
+    /// Writes the page of what is open, once an execution, at its end.
+    async fn write_page(&self, outcomes: &[Outcome]) -> WrittenPage {
+        let (Some(reports), None) = (self.reports, self.options.min_severity) else { return WrittenPage::default() };
+        #[expect(clippy::disallowed_methods, reason = "how long to try, not what to judge")]
+        let until = (Instant::now() + PAGE_TIME).min(self.deadlines.evaluated);
+        let written = async {
+            let read = all_open(self.home, until).await.map_err(|error| error.to_string())?;
+            let records: Vec<(Part<'_>, &Record)> = read.iter().map(|(table, record)| (table.part(), record)).collect();
+            let html = page::render(self.now, &records, outcomes)?;
+            let key = object_key("reports", self.execution, "html");
+            let uri = reports.put(&key, "text/html; charset=utf-8", html.into_bytes(), until).await?;
+            Ok(self.location.console_object_link(reports.name(), &key).unwrap_or(uri))
+        };
+        match written.await {
+            Ok(address) => WrittenPage { address: Some(address), failure: None },
+            Err(failure) => {
+                let failure: String = failure;
+                tracing::warn!(failure, "there is no page of what is open");
+                WrittenPage { address: None, failure: Some(failure) }
+            }
+        }
     }
 
     /// Parts of the ledger in which something waits.
@@ -271,16 +311,17 @@ impl<'a> Reporting<'a> {
         taken: &mut Vec<Taken<'a>>,
         held: &mut Vec<FindingsTable<'a>>,
         outcomes: &[Outcome],
+        page: &WrittenPage,
     ) -> Result<Answer, RunError> {
         let count = |taken: &[Taken<'_>]| taken.iter().map(|part| part.records.len()).sum::<usize>();
         if count(taken) == 0 {
-            let failed_routes = self.tell_operations(outcomes, &[]).await;
+            let failed_routes = self.tell_operations(outcomes, &[], page).await;
             return Ok(self.answer(AlertCounts::default(), held.len(), outcomes, failed_routes));
         }
         if sns::nobody_listens(self.home, self.deadlines.recorded).await {
             tracing::warn!("nobody has confirmed a subscription to the topic: the digest waits until somebody has");
             let alerts = AlertCounts { held_back: count(taken), ..counts(taken) };
-            let failed_routes = self.tell_operations(outcomes, &[]).await;
+            let failed_routes = self.tell_operations(outcomes, &[], page).await;
             return Ok(self.answer(alerts, held.len(), outcomes, failed_routes));
         }
         if !own.hold(lease, self.deadlines.recorded).await? {
@@ -291,7 +332,7 @@ impl<'a> Reporting<'a> {
         let mut alerts = counts(taken);
         let mut failed_routes = Vec::new();
         {
-            let news = self.news(taken, held, outcomes);
+            let news = self.news(taken, held, outcomes, page);
             if let Some(digest) = Digest::of(&news) {
                 let topic = &self.home.settings.topic_arn;
                 sns::publish(self.home, topic, &message(&digest), self.deadlines.notified).await?;
@@ -302,7 +343,7 @@ impl<'a> Reporting<'a> {
                 failed_routes = self.tell_routes(&news).await;
             }
         }
-        let failed_routes = self.tell_operations(outcomes, &failed_routes).await;
+        let failed_routes = self.tell_operations(outcomes, &failed_routes, page).await;
         Ok(self.answer(alerts, held.len(), outcomes, failed_routes))
     }
 
@@ -324,7 +365,13 @@ impl<'a> Reporting<'a> {
         Ok(())
     }
 
-    fn news<'n>(&'n self, taken: &'n [Taken<'_>], held: &'n [FindingsTable<'_>], outcomes: &'n [Outcome]) -> News<'n> {
+    fn news<'n>(
+        &'n self,
+        taken: &'n [Taken<'_>],
+        held: &'n [FindingsTable<'_>],
+        outcomes: &'n [Outcome],
+        page: &'n WrittenPage,
+    ) -> News<'n> {
         let updates = taken
             .iter()
             .flat_map(|part| part.records.iter().filter_map(|record| Update::of(part.part(), record, self.now)));
@@ -337,6 +384,7 @@ impl<'a> Reporting<'a> {
             outcomes: if self.options.min_severity.is_some() { Vec::new() } else { outcomes.iter().collect() },
             held: held.iter().map(FindingsTable::part).collect(),
             whole_list: self.home.settings.findings_table.as_deref(),
+            page: page.address.as_deref(),
         }
     }
 
@@ -413,12 +461,14 @@ impl<'a> Reporting<'a> {
 
     /// Tells the operators what failed; how many routes did. Their message is said once an execution, at its end, so an early report says
     /// only what is its own.
-    async fn tell_operations(&self, outcomes: &[Outcome], failed_routes: &[FailedRoute]) -> usize {
+    async fn tell_operations(&self, outcomes: &[Outcome], failed_routes: &[FailedRoute], page: &WrittenPage) -> usize {
         let (outcomes, notices) = match self.options.min_severity {
             Some(_) => (&[][..], &[][..]),
             None => (outcomes, self.options.notices.as_slice()),
         };
-        if let Some((subject, text)) = operations::message(self.execution, outcomes, failed_routes, notices) {
+        if let Some((subject, text)) =
+            operations::message(self.execution, outcomes, failed_routes, notices, page.failure.as_deref())
+        {
             tracing::warn!(execution = self.execution, text, "something failed");
             if let Some(topic_arn) = &self.settings.operations_topic_arn {
                 let message = Message { subject, text, ..Message::default() };

@@ -38,7 +38,7 @@ static REPORT_BUCKET: Text<String> = Text {
     is_required: false,
     allowed: BUCKET_NAME,
     parse: bucket_name,
-    meaning: "bucket that the list of all open findings is written to, as `open/<execution>.json`; empty = none",
+    meaning: "bucket that the page of each daily check is written to, as `reports/<execution>.html`, and lists of all open findings, as `open/<execution>.json`; empty = none",
 };
 
 /// All of them, beside those of a home.

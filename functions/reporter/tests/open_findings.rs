@@ -14,9 +14,9 @@ fn open_event() -> Value {
 }
 
 /// An open finding of one account, as the ledger has it.
-fn put(fleet: &Fleet, account_id: &str, n: u32, severity: &str) {
+fn item(account_id: &str, n: u32, severity: &str) -> Value {
     let arn = format!("arn:aws:kms:eu-west-1:{account_id}:key/{n}");
-    let item = json!({
+    json!({
         "pk": format!("{account_id}#eu-west-1#rotation-checker"),
         "sk": format!("open#{arn}#rotation-enabled#NON_COMPLIANT"),
         "key_arn": arn,
@@ -31,8 +31,11 @@ fn put(fleet: &Fleet, account_id: &str, n: u32, severity: &str) {
         "pending": null,
         "exemption": null,
         "history": [],
-    });
-    fleet.put_item(&item).unwrap();
+    })
+}
+
+fn put(fleet: &Fleet, account_id: &str, n: u32, severity: &str) {
+    fleet.put_item(&item(account_id, n, severity)).unwrap();
 }
 
 fn started(faults: &Value, settings: &[(&str, &str)]) -> (Fleet, FunctionProcess) {
@@ -99,4 +102,107 @@ async fn a_table_of_many_pages_is_read_whole() {
     }
     assert_eq!(ok(function.invoke(&open_event()).await)["open"], 20);
     assert!(fleet.calls()["Scan"] > 1, "{:?}", fleet.calls());
+}
+
+/// The page of a daily check: what is open, from the ledger, and what was covered, from the checks' outcomes.
+#[tokio::test]
+async fn a_daily_check_writes_its_page_and_the_digest_links_it() {
+    let (fleet, function) = started(&json!({}), &[WITH_BUCKET]);
+    put_hostile(&fleet);
+    put_pending(&fleet);
+    put_outcomes(&fleet);
+    let answer = ok(function.invoke(&json!({"id": "daily-1"})).await);
+    assert_eq!(answer["alerts"]["messages_published"], 1, "{answer}");
+    let objects = fleet.objects();
+    assert_eq!(objects.keys().collect::<Vec<_>>(), ["reports/reports/daily-1.html"]);
+    let page = String::from_utf8(objects.values().next().unwrap().clone()).unwrap();
+    // The 57 and the one to be told beside them, the three, and one whose alias is none of ours.
+    for said in [
+        "62 open findings on 62 of 70 keys",
+        "3\u{a0}critical",
+        "open since 2026-11-01",
+        "key-age-checker failed in account 222222222222, Region eu-west-1: LedgerUnavailable: the table is gone",
+        "hold neither the settings",
+        "&#60;script&#62;",
+        ">7</td>",
+    ] {
+        assert!(page.contains(said), "{said}\n{page}");
+    }
+    assert!(!page.contains("alias/<script>"));
+    let link =
+        "https://us-east-1.console.aws.amazon.com/s3/object/reports?region=us-east-1&prefix=reports/daily-1.html";
+    let message = fleet.published().remove(0).message;
+    assert!(message.contains(link), "{message}");
+}
+
+#[tokio::test]
+async fn a_page_that_cannot_be_written_is_said_to_the_operators_and_holds_up_nothing() {
+    let operations = "arn:aws:sns:us-east-1:123456789012:operations";
+    for (operation, fault, said) in [
+        ("PutObject", "denied", "s3://reports/reports/daily-1.html was not written: AccessDenied"),
+        ("PutObject", "server_error", "s3://reports/reports/daily-1.html was not written: "),
+        ("Scan", "denied", "the findings ledger findings is out of reach: AccessDenied"),
+    ] {
+        let settings = [WITH_BUCKET, ("OPERATIONS_TOPIC_ARN", operations)];
+        let (fleet, function) = started(&json!({operation: fault}), &settings);
+        put_pending(&fleet);
+        let answer = ok(function.invoke(&json!({"id": "daily-1"})).await);
+        assert_eq!(answer["alerts"]["messages_published"], 1, "{answer}");
+        assert!(fleet.objects().is_empty());
+        let [digest, operators] = fleet.published().try_into().unwrap();
+        assert!(!digest.message.contains("as a page"), "{}", digest.message);
+        let text = operators.message;
+        assert!(text.contains("There is no page of what is open: ") && text.contains(said), "{operation}: {text}");
+        // It is told once all the same.
+        assert_eq!(ok(function.invoke(&json!({"id": "daily-2"})).await)["alerts"]["messages_published"], 0);
+    }
+}
+
+#[tokio::test]
+async fn an_early_report_and_a_dry_run_write_no_page() {
+    let (fleet, function) = started(&json!({}), &[WITH_BUCKET]);
+    put_pending(&fleet);
+    for detail in [json!({"min_severity": "CRITICAL"}), json!({"dry_run": true})] {
+        ok(function.invoke(&json!({"id": "daily-1", "detail": detail})).await);
+        assert!(fleet.objects().is_empty(), "{detail}");
+    }
+}
+
+/// A finding that waits to be told.
+fn put_pending(fleet: &Fleet) {
+    let mut item = item("222222222222", 60, "MEDIUM");
+    item["pending"] = json!("new");
+    item["deferred"] = json!(true);
+    item["waits"] = json!("pending#0");
+    fleet.put_item(&item).unwrap();
+    fleet.put_item(&outcome("rotation-checker", &json!({"pending": 1}))).unwrap();
+}
+
+fn put_hostile(fleet: &Fleet) {
+    let mut item = item("333333333333", 61, "MEDIUM");
+    item["aliases"] = json!(["alias/<script>alert(1)</script>\u{202e}"]);
+    fleet.put_item(&item).unwrap();
+}
+
+fn outcome(function: &str, more: &Value) -> Value {
+    let mut item = json!({
+        "pk": "run#daily-1",
+        "sk": format!("222222222222#eu-west-1#{function}"),
+        "complete": true,
+        "keys_listed": 70,
+        "keys_not_reached": 0,
+        "controls": {"rotation-enabled": {"COMPLIANT": 7, "NON_COMPLIANT": 63, "NOT_APPLICABLE": 0, "INSUFFICIENT_DATA": 0}},
+    });
+    item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    item
+}
+
+fn put_outcomes(fleet: &Fleet) {
+    let failed = json!({
+        "pk": "run#daily-1",
+        "sk": "222222222222#eu-west-1#key-age-checker",
+        "error": "LedgerUnavailable",
+        "cause": "the table is gone",
+    });
+    fleet.put_item(&failed).unwrap();
 }

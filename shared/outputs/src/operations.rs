@@ -118,7 +118,7 @@ mod tests {
         let denied = |n| format!("access denied to arn:aws:dynamodb:us-east-1:{}:table/t", of(n));
         let outcomes =
             [outcome(&of(1), "a", None), outcome(&of(1), "b", Some((TARGET_NOT_REACHABLE, "role_missing: x")))];
-        assert_eq!(message("e", &outcomes, &[], &[notice("organization", false)]), None);
+        assert_eq!(message("e", &outcomes, &[], &[notice("organization", false)], None), None);
         let outcomes = [
             &outcomes[..],
             &[
@@ -128,12 +128,20 @@ mod tests {
             ],
         ]
         .concat();
-        let (subject, text) =
-            message("daily-1", &outcomes, &[("arn:topic".into(), "denied".into())], &[notice("222222222222", true)])
-                .unwrap();
-        assert_eq!(subject, "KMS compliance: 3 checks failed, 1 route failed, 1 target notice in the daily check");
+        let (subject, text) = message(
+            "daily-1",
+            &outcomes,
+            &[("arn:topic".into(), "denied".into())],
+            &[notice("222222222222", true)],
+            Some("s3://b/p was not written"),
+        )
+        .unwrap();
+        assert_eq!(
+            subject,
+            "KMS compliance: 3 checks failed, 1 route failed, no page, 1 target notice in the daily check"
+        );
         let expected = "\
-KMS compliance, daily check daily-1: 3 checks failed, 1 route failed, 1 target notice.
+KMS compliance, daily check daily-1: 3 checks failed, 1 route failed, no page, 1 target notice.
 
 LedgerUnavailable: access denied to arn:aws:dynamodb:…:…:table/t
   a in account 000000000003, Region us-east-1
@@ -143,6 +151,8 @@ Sandbox.Timedout: Task timed out
   a in account 000000000002, Region us-east-1
 
 The digest did not reach arn:topic: denied
+
+There is no page of what is open: s3://b/p was not written
 
 222222222222: the account is not active: left out (not_active)
 
@@ -158,7 +168,7 @@ for each error.
             .map(|n| outcome(&format!("{n:012}"), "f", Some(("E", &format!("{} {}", n % 100, "x".repeat(5_000))))))
             .collect();
         let notices = vec![Notice { detail: "x".repeat(5_000), ..notice("222222222222", true) }; 60];
-        let (subject, text) = message("e", &outcomes, &[], &notices).unwrap();
+        let (subject, text) = message("e", &outcomes, &[], &notices, None).unwrap();
         assert!(subject.len() < 100 && text.len() < 110_000, "{}", text.len());
         assert!(text.contains("and 10 more target notices"));
         assert!(text.contains("and 70 more causes") && text.contains("and 30 more"));

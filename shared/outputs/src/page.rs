@@ -421,7 +421,12 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(page: &'a Page<'a>, findings: &'a [PlacedFinding<'a>], omitted: &'a [PlacedFinding<'a>], has_links: bool) -> Self {
+    fn new(
+        page: &'a Page<'a>,
+        findings: &'a [PlacedFinding<'a>],
+        omitted: &'a [PlacedFinding<'a>],
+        has_links: bool,
+    ) -> Self {
         let has_accounts = page.accounts().len() > 1;
         let (keys, remediations) = keys(findings, has_links);
         let mut omitted_by_control = BTreeMap::new();

@@ -92,6 +92,7 @@ impl Team {
             home: &self.home,
             settings: &Settings::default(),
             plans: None,
+            reports: None,
             options: &reporter::Options::default(),
             location: &self.target.location,
             execution,

@@ -508,11 +508,13 @@ fn what_has_no_room_stands_somewhere() {
 fn the_page_is_linked_where_there_is_one() {
     let (table, _) = morning();
     let home = home();
-    for page in [None, Some("https://eu-west-1.console.aws.amazon.com/s3/object/b?region=eu-west-1&prefix=reports/d.html")] {
+    for page in
+        [None, Some("https://eu-west-1.console.aws.amazon.com/s3/object/b?region=eu-west-1&prefix=reports/d.html")]
+    {
         let digest = nothing_is_lost(&News { page, ..news(&home, &table) });
         assert_eq!(digest.email.contains("All that is open, as a page: "), page.is_some());
         assert!(page.is_none_or(|page| digest.email.contains(&format!("{page}\n"))), "{}", digest.email);
-        assert_eq!(serde_json::from_str::<Value>(&digest.json).unwrap()["page"], json!(page));
+        assert_eq!(serde_json::from_str::<Value>(&digest.default).unwrap()["page"], json!(page));
     }
 }
 
