@@ -26,6 +26,7 @@ class Organisation:
             "Targets": "organization",
             "TargetRegions": f"{REGION},{ELSEWHERE}",
             "EarlyReportMinutes": 30,
+            "CreateReportBucket": "true",
         }
         self.outputs = self.aws.deploy(deployment.template, **parameters)
         self.web, self.data = map(self.aws.new_account, ("web", "data"))
@@ -33,6 +34,7 @@ class Organisation:
         self.let_in(self.web)
         self.operations = Subscriber(self.aws, "operations-of-all", deployment.outputs["OperationsTopicArn"])
         self.check = deployment.daily_check
+        self.pages = []
 
     def let_in(self, account):
         self.aws.let_in(account, self.outputs["CheckRoleArns"])
@@ -48,6 +50,7 @@ class Organisation:
         for alert in self.deployment.alerts(wait, least):
             message = json.loads(alert["Message"])
             assert message["schema"] == "kms-compliance-digest/1"
+            self.pages.append(message["page"])
             for kind in KINDS:
                 for each in message[kind]:
                     place = [each[name] for name in ("function", "account_id", "region", "key_arn", "control")]
@@ -84,8 +87,7 @@ def first_day(organisation):
     organisation.deployment.quiet()
     organisation.operations.receive(0)
     answer, told = organisation.day()
-    (mail,) = [each for each in organisation.aws.mails()[-1:]] or [None]
-    return answer, told, mail
+    return answer, told
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def known(organisation, second_day):
 
 
 def test_an_account_without_the_role_is_told_once_and_the_rest_goes_on(organisation, first_day):
-    answer, told, _ = first_day
+    answer, told = first_day
     web, data = organisation.web, organisation.data
     missing = {unreachable(data, region) for region in (REGION, ELSEWHERE)}
     keys = organisation.deployment.keys
@@ -114,6 +116,18 @@ def test_an_account_without_the_role_is_told_once_and_the_rest_goes_on(organisat
     # It lowers the coverage, and is no failure: nobody is called for it at night.
     assert answer["failed_checks"] == 0 and answer["coverage_percent"] < 99
     assert organisation.operations.receive(1) == []
+
+
+def test_the_page_of_the_day_is_in_the_bucket_and_the_digest_links_it(organisation, first_day):
+    answer, _ = first_day
+    bucket, key = organisation.outputs["ReportBucketName"], f"reports/{answer['execution']}.html"
+    page = organisation.aws.client("s3").get_object(Bucket=bucket, Key=key)
+    assert page["ContentType"] == "text/html; charset=utf-8"
+    text = page["Body"].read().decode()
+    for said in (organisation.web, organisation.data, ROTATION.removesuffix("-checker"), "hold neither the settings"):
+        assert said in text, said
+    link = f"https://{REGION}.console.aws.amazon.com/s3/object/{bucket}?region={REGION}&prefix={key}"
+    assert organisation.pages[0] == link
 
 
 def test_with_the_role_it_is_resolved_and_its_findings_are_told(organisation, first_day, second_day):

@@ -66,7 +66,8 @@ async fn start(binary: &Path, fleet: &Fleet, front: &TlsFront, certificate_file:
     let cpu = function.cpu_time().unwrap_or_default();
     let to_first_answer = to_first_poll + first.elapsed;
     let answer = ok(first);
-    if answer.get("controls").is_some() && answer["keys_listed"] != 10 {
+    // The source document's function calls it otherwise.
+    if answer.get("keys_listed").or_else(|| answer.get("keys")) != Some(&json!(10)) {
         return Err(format!("the function looks at other keys than the ten: {answer}").into());
     }
     let second = function.invoke(&json!({})).await;
