@@ -145,7 +145,7 @@ impl Check for UsageAnomalyScorer {
             unlisted: discovery.failure,
             operations: HashMap::new(),
         };
-        let series = in_order(discovery.series, run.inventory.first_listed());
+        let series = in_order(discovery.series, run.inventory.first_listed().as_deref());
         cloudwatch.read(&series, context.span, until, |series, points| context.add(series, points)).await;
         context
     }

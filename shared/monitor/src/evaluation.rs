@@ -313,7 +313,7 @@ impl<'a> Checks<'a, '_> {
             tracing::warn!(keys_not_reached = not_reached, "time ran short");
         }
         tags_failed.warn();
-        inventory.listed_at(progress.next_begin()).map(str::to_owned)
+        inventory.listed_at(progress.next_begin())
     }
 
     async fn evaluate_key(&self, candidate: Candidate) -> EvaluatedKey {

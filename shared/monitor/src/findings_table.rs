@@ -470,7 +470,7 @@ fn waiting_partition(n: u32) -> String {
 }
 
 /// The hash FNV-1a: the same in every version, which is all that matters here.
-pub(crate) fn fnv_1a(text: &str) -> u32 {
+fn fnv_1a(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 

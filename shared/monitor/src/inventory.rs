@@ -10,7 +10,7 @@ use domain::verdict::{Verdict, excluded, not_found};
 use jiff::Timestamp;
 
 use crate::error::RunError;
-use crate::findings_table::fnv_1a;
+use crate::held_key_id::HeldKeyId;
 
 /// A key that the run has to look at.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,11 +45,11 @@ pub enum Source {
 
 /// The keys of one run.
 ///
-/// A key ID is all that is held of a key that waits its turn, some 70 bytes.
+/// A key ID is all that is held of a key that waits its turn, 24 bytes.
 #[derive(Debug)]
 pub struct Inventory {
-    /// In the run's order: two parts, each sorted by [`turn`], the smaller ones in the second.
-    listed: Vec<String>,
+    /// In the run's order: two sorted parts, the smaller ones in the second.
+    listed: Vec<HeldKeyId>,
     first_part: usize,
     others: Vec<Candidate>,
     excluded: BTreeSet<String>,
@@ -139,15 +139,18 @@ impl Inventory {
             for entry in page {
                 let id = entry.key_id.or_else(|| entry.key_arn?.rsplit_once('/').map(|(_, id)| id.to_owned()));
                 match id {
-                    Some(id) => self.listed.push(id),
+                    Some(id) => self.listed.push(HeldKeyId::from(id.as_str())),
                     None => self.break_off("an entry has neither KeyId nor KeyArn"),
                 }
             }
         }
-        self.listed.sort_unstable_by(|a, b| turn(a).cmp(&turn(b)));
+        self.listed.sort_unstable();
         self.listed.dedup();
         let start = match begin {
-            Begin::With(key_id) => self.listed.partition_point(|id| turn(id) < turn(key_id)) % self.listed.len().max(1),
+            Begin::With(key_id) => {
+                let first = HeldKeyId::from(key_id);
+                self.listed.partition_point(|id| *id < first) % self.listed.len().max(1)
+            }
             Begin::ByDay(now) => first_turn(self.listed.len(), now),
         };
         self.listed.rotate_left(start);
@@ -162,8 +165,9 @@ impl Inventory {
 
     /// Did `ListKeys` give this key?
     pub fn lists(&self, key_id: &str) -> bool {
+        let key_id = HeldKeyId::from(key_id);
         let (first, second) = self.listed.split_at(self.first_part);
-        [first, second].iter().any(|part| part.binary_search_by(|id| turn(id).cmp(&turn(key_id))).is_ok())
+        [first, second].iter().any(|part| part.binary_search(&key_id).is_ok())
     }
 
     /// Will the run look at this key? It will not if the key is excluded.
@@ -173,13 +177,13 @@ impl Inventory {
     }
 
     /// The key that the run's order begins with, if the keys were listed.
-    pub fn first_listed(&self) -> Option<&str> {
-        self.listed.first().map(String::as_str)
+    pub fn first_listed(&self) -> Option<String> {
+        self.listed.first().map(HeldKeyId::to_string)
     }
 
     /// The listed key at that place of the run's order.
-    pub fn listed_at(&self, place: usize) -> Option<&str> {
-        self.listed.get(place).map(String::as_str)
+    pub fn listed_at(&self, place: usize) -> Option<String> {
+        self.listed.get(place).map(HeldKeyId::to_string)
     }
 
     /// How many keys the run has to look at.
@@ -189,10 +193,11 @@ impl Inventory {
 
     /// The keys, one by one, in the order in which the run should take them.
     pub fn candidates(&self, location: &Location) -> impl Iterator<Item = Candidate> {
-        let listed = self.listed.iter().map(|id| Candidate {
-            key: KeyIdentity { arn: location.key_arn(id), id: id.clone() },
-            source: Source::Listed,
-        });
+        let listed = self
+            .listed
+            .iter()
+            .map(HeldKeyId::to_string)
+            .map(|id| Candidate { key: KeyIdentity { arn: location.key_arn(&id), id }, source: Source::Listed });
         listed.chain(self.others.iter().cloned()).map(|candidate| {
             if matches!(candidate.source, Source::Listed | Source::Named) && self.excluded.contains(&candidate.key.id) {
                 let verdict = excluded("EXCLUDED_KEYS names this key");
@@ -231,12 +236,6 @@ fn find(name: Named<'_>, location: &Location, aliases: &Result<BTreeMap<String, 
     }
 }
 
-/// What the keys are ordered by. Keys whose IDs are neighbours may be of a kind (those of several Regions begin with
-/// `mrk-`), and a run over keys of one kind waits for one quota while others lie idle.
-fn turn(key_id: &str) -> (u32, &str) {
-    (fnv_1a(key_id), key_id)
-}
-
 /// Where in the list a day's run begins if nobody knows where the last one ended: each day a golden ratio of the list further on. Whatever share of the keys a
 /// run reaches before its deadline, the next one begins among those that it did not reach, or reaches all of them, and
 /// no key waits much longer than others.
@@ -258,12 +257,12 @@ mod tests {
 
     #[test]
     fn knows_its_keys_in_whatever_order() {
-        let ids = |numbers: [u32; 3]| numbers.map(|n| format!("k{n}")).to_vec();
+        let ids = |numbers: [u32; 3]| numbers.map(|n| HeldKeyId::from(format!("k{n}").as_str())).to_vec();
         let named =
             |id: &str, source| Candidate { key: KeyIdentity { arn: format!("arn:{id}"), id: id.into() }, source };
         for start in 0..3 {
             let mut listed = ids([1, 3, 5]);
-            listed.sort_by(|a, b| turn(a).cmp(&turn(b)));
+            listed.sort_unstable();
             listed.rotate_left(start);
             let inventory = Inventory {
                 listed: listed.clone(),
@@ -286,7 +285,7 @@ mod tests {
             ] {
                 assert_eq!((inventory.lists(id), inventory.looks_at(id)), (lists, looks_at), "{id} in {listed:?}");
             }
-            assert_eq!(inventory.first_listed(), listed.first().map(String::as_str));
+            assert_eq!(inventory.first_listed(), listed.first().map(HeldKeyId::to_string));
         }
     }
 

@@ -16,6 +16,7 @@ pub mod deadlines;
 pub mod error;
 pub mod evaluation;
 pub mod findings_table;
+mod held_key_id;
 pub mod inventory;
 pub mod member_accounts;
 mod notification;
