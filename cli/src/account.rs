@@ -1,5 +1,7 @@
 //! Whose keys are looked at: credentials, the account that they belong to, and its Regions.
 
+use std::sync::{Mutex, PoisonError};
+
 use aws::call::Calls;
 use aws::config::sdk_config;
 use aws::failure::error_summary;
@@ -11,8 +13,9 @@ use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvi
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{Region, SdkConfig};
+use aws_credential_types::provider::future;
 use aws_sdk_account::types::RegionOptStatus;
-use aws_sdk_sts::config::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_sts::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use domain::failure::{Cause, Failure};
 use domain::location::Location;
 use domain::text::printable;
@@ -148,25 +151,53 @@ async fn config(arguments: &AccountArguments, region: String) -> Result<SdkConfi
         let of_profile = ProfileFileCredentialsProvider::builder().configure(&settings).profile_name(profile).build();
         config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(of_profile)).build();
     }
-    provide(&config).await.map_err(|why| no_credentials(&why, arguments))?;
-    if let Some(role) = &arguments.role {
-        let mut builder = AssumeRoleProvider::builder(role).session_name("kms-compliance").configure(&config);
-        if let Some(external_id) = &arguments.external_id {
-            builder = builder.external_id(external_id);
-        }
-        let of_role = SharedCredentialsProvider::new(builder.build().await);
-        config = config.into_builder().credentials_provider(of_role).build();
-        let refused = |why| CliError::failed(format!("the role `{role}` cannot be assumed: {why}"));
-        provide(&config).await.map_err(refused)?;
+    let config = provided(config).await.map_err(|why| no_credentials(&why, arguments))?;
+    match &arguments.role {
+        None => Ok(config),
+        Some(role) => config_of_role(config, role, arguments).await,
     }
-    Ok(config)
 }
 
-/// Makes sure that there are credentials; otherwise why not.
-async fn provide(config: &SdkConfig) -> Result<(), String> {
-    let Some(provider) = config.credentials_provider() else { return Err("nothing provides any".to_owned()) };
-    match provider.provide_credentials().await {
-        Ok(_) => Ok(()),
+async fn config_of_role(config: SdkConfig, role: &str, arguments: &AccountArguments) -> Result<SdkConfig, CliError> {
+    let mut builder = AssumeRoleProvider::builder(role).session_name("kms-compliance").configure(&config);
+    if let Some(external_id) = &arguments.external_id {
+        builder = builder.external_id(external_id);
+    }
+    let of_role = SharedCredentialsProvider::new(builder.build().await);
+    let config = config.into_builder().credentials_provider(of_role).build();
+    provided(config).await.map_err(|why| CliError::failed(format!("the role `{role}` cannot be assumed: {why}")))
+}
+
+/// Credentials that are there already, and where others come from once they have been used up.
+#[derive(Debug)]
+struct Provided {
+    first: Mutex<Option<Credentials>>,
+    then: SharedCredentialsProvider,
+}
+
+impl ProvideCredentials for Provided {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        future::ProvideCredentials::new(async {
+            match first {
+                Some(credentials) => Ok(credentials),
+                None => self.then.provide_credentials().await,
+            }
+        })
+    }
+}
+
+/// Makes sure that there are credentials, and keeps them for the first call; otherwise why not.
+async fn provided(config: SdkConfig) -> Result<SdkConfig, String> {
+    let Some(then) = config.credentials_provider() else { return Err("nothing provides any".to_owned()) };
+    match then.provide_credentials().await {
+        Ok(credentials) => {
+            let provided = Provided { first: Mutex::new(Some(credentials)), then };
+            Ok(config.into_builder().credentials_provider(SharedCredentialsProvider::new(provided)).build())
+        }
         Err(error) => {
             let mut why = error.to_string();
             let mut source = std::error::Error::source(&error);

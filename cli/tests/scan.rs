@@ -597,7 +597,7 @@ fn a_profile_counts_more_than_the_environment() {
     assert_ends(&run(&["--profile", "audit", "--region", "us-east-1"], true), 0, &["in us-east-1"]);
     let role = ["--profile", "audit", "--role", "arn:aws:iam::222222222222:role/auditor", "--external-id", "right"];
     assert_ends(&run(&role, false), 0, &["in eu-central-1"]);
-    assert!(fleet.calls().contains_key("AssumeRole"));
+    assert_eq!(fleet.calls()["AssumeRole"], 1);
 }
 
 #[test]
