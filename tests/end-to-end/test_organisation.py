@@ -27,12 +27,14 @@ class Organisation:
             "TargetRegions": f"{REGION},{ELSEWHERE}",
             "EarlyReportMinutes": 30,
             "CreateReportBucket": "true",
+            "CreateChatTopic": "true",
         }
         self.outputs = self.aws.deploy(deployment.template, **parameters)
         self.web, self.data = map(self.aws.new_account, ("web", "data"))
         self.keys = {account: fleet.create_elsewhere(self.aws, account) for account in (self.web, self.data)}
         self.let_in(self.web)
         self.operations = Subscriber(self.aws, "operations-of-all", deployment.outputs["OperationsTopicArn"])
+        self.chat = Subscriber(self.aws, "chat-of-all", self.outputs["ChatTopicArn"])
         self.check = deployment.daily_check
         self.pages = []
 
@@ -128,6 +130,13 @@ def test_the_page_of_the_day_is_in_the_bucket_and_the_digest_links_it(organisati
         assert said in text, said
     link = f"https://{REGION}.console.aws.amazon.com/s3/object/{bucket}?region={REGION}&prefix={key}"
     assert organisation.pages[0] == link
+
+
+def test_the_chat_gets_the_digest_in_short(organisation, first_day):
+    (message,) = organisation.chat.receive(5)
+    notification = json.loads(message["Message"])
+    assert (notification["version"], notification["source"]) == ("1.0", "custom")
+    assert "3 accounts" in notification["content"]["title"] and notification["content"]["nextSteps"]
 
 
 def test_with_the_role_it_is_resolved_and_its_findings_are_told(organisation, first_day, second_day):
