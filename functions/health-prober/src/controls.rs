@@ -115,7 +115,7 @@ pub fn pending_deletion(key: &Key) -> Verdict {
 /// The verdict on whether the key is in a state in which it can be used.
 pub fn key_usable(key: &Key) -> Verdict {
     let region = key.region();
-    let not_usable = |reason, detail: &str, severity, remediation: &str| {
+    let not_usable = |reason, detail: &str, severity, remediation: &'static str| {
         Verdict::non_compliant(reason)
             .detail(format!("the key in {region} {detail}"))
             .severity(severity)
@@ -341,7 +341,7 @@ pub fn round_trip(key: &Key, trip: &RoundTrip) -> Verdict {
         Err(error) => return not_known(error, region),
     };
     trip.milliseconds.iter().fold(verdict, |verdict, (operation, milliseconds)| {
-        verdict.evidence(&format!("{}_ms", snake_case(operation)), *milliseconds)
+        verdict.evidence(format!("{}_ms", snake_case(operation)), *milliseconds)
     })
 }
 
@@ -486,7 +486,7 @@ pub fn replica_health(
         };
         Verdict::compliant("replicas_healthy").detail(detail)
     };
-    evidence.into_iter().fold(verdict, |verdict, (name, told)| verdict.evidence(&name, told))
+    evidence.into_iter().fold(verdict, |verdict, (name, told)| verdict.evidence(name, told))
 }
 
 /// Keeps the first verdict; one that people are told of takes the place of one that they are not.
@@ -595,7 +595,9 @@ pub fn replica_policy_drift(key: &Key, own: Result<&String, &Failure>, replicas:
             "KMS does not carry a key policy over to replicas. Decide which policy is right and put it in each Region \
              (kms:PutKeyPolicy).",
         );
-    differences.iter().fold(verdict, |verdict, (region, told)| verdict.evidence(region, Value::from(told.clone())))
+    differences
+        .iter()
+        .fold(verdict, |verdict, (region, told)| verdict.evidence((*region).to_owned(), Value::from(told.clone())))
 }
 
 /// The custom key store that holds a key.
@@ -953,7 +955,7 @@ mod tests {
                 assert_tells(&verdict, IRELAND);
             }
             assert_eq!(verdict.evidence[OREGON], "Enabled");
-            assert!(verdict.evidence.contains_key(IRELAND));
+            assert!(verdict.evidence.get(IRELAND).is_some());
         }
     }
 

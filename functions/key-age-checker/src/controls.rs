@@ -382,8 +382,8 @@ mod tests {
         assert_eq!(never.evidence["age_is_upper_bound"], true);
         assert!(never.remediation.contains("kms:ImportKeyMaterial"));
         let long_ago = age_by_rotations(&imported, created_at, Ok(Some(at("2021-01-01T00:00:00Z"))), THRESHOLDS, now());
-        assert!(!long_ago.evidence.contains_key("age_is_upper_bound"));
-        assert!(!rotated(None).evidence.contains_key("age_is_upper_bound"));
+        assert!(long_ago.evidence.get("age_is_upper_bound").is_none());
+        assert!(rotated(None).evidence.get("age_is_upper_bound").is_none());
     }
 
     #[test]

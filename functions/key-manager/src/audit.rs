@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::control::Severity;
+use domain::evidence::Evidence;
 use domain::exemption::Exemption;
 use domain::finding::Finding;
 use domain::ledger::{HistoryEvent, Record};
 use domain::report::EvaluationLine;
-use domain::verdict::{Compliance, Evidence};
+use domain::verdict::Compliance;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -362,6 +363,7 @@ pub struct KeyFinding {
     /// The case in words.
     pub detail: String,
     /// What the verdict rests on.
+    #[cfg_attr(test, schemars(with = "serde_json::Map<String, serde_json::Value>"))]
     pub evidence: Evidence,
     /// What to do.
     pub remediation: String,
@@ -381,7 +383,7 @@ impl From<Finding> for KeyFinding {
             reason: finding.reason.into_owned(),
             detail: finding.detail,
             evidence: finding.evidence,
-            remediation: finding.remediation,
+            remediation: finding.remediation.into_owned(),
             references: finding.references,
             exempt: finding.exempt,
         }

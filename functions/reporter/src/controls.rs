@@ -8,11 +8,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::control::{Control, Severity};
+use domain::evidence::Evidence;
 use domain::finding::{Finding, Tag};
 use domain::ledger::{Ledger, Notify, Record, Sightings};
 use domain::outcome::{Failed, Outcome};
 use domain::text::printable;
-use domain::verdict::{Compliance, Evidence, Verdict};
+use domain::verdict::{Compliance, Verdict};
 use jiff::Timestamp;
 use outputs::digest;
 use serde_json::json;
@@ -78,7 +79,7 @@ pub(crate) fn consequence(
     }
     let reconciliation = ledger.reconcile(finding.as_slice(), &sightings, &CONTROLS, now, 0);
     Consequence {
-        write: reconciliation.before_the_alert().cloned().collect(),
+        write: reconciliation.before_the_alert().map(Cow::into_owned).collect(),
         waits: !reconciliation.updates.is_empty(),
         close: reconciliation.ended(),
     }
@@ -103,11 +104,11 @@ fn finding(arn: &str, account_id: &str, region: &str, target: &Target<'_>) -> Op
         reason: Cow::Owned(reason.to_owned()),
         detail: printable(&format!("account {account_id} could not be looked into: {}", first.words())),
         evidence: Evidence::from_iter([
-            ("account_id".to_owned(), json!(account_id)),
-            ("region".to_owned(), json!(region)),
-            ("functions".to_owned(), json!(functions)),
+            ("account_id", json!(account_id)),
+            ("region", json!(region)),
+            ("functions", json!(functions)),
         ]),
-        remediation: remediation(reason).to_owned(),
+        remediation: Cow::Borrowed(remediation(reason)),
         references: ACCOUNT_REACHABLE.references,
         exempt: None,
         tag: Tag::NotRead,

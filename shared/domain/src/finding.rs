@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use crate::control::Severity;
+use crate::evidence::Evidence;
 use crate::exemption::Exemption;
-use crate::verdict::{Compliance, Evidence};
+use crate::verdict::Compliance;
 
 /// Key ARN, control and compliance.
 pub type FindingId = (String, String, Compliance);
@@ -51,7 +52,7 @@ pub struct Finding {
     /// What the verdict rests on.
     pub evidence: Evidence,
     /// Remediation, in words.
-    pub remediation: String,
+    pub remediation: Cow<'static, str>,
     /// Controls of public standards that ask for the same.
     pub references: &'static [&'static str],
     /// The exemption that is in effect: the finding is not alerted.

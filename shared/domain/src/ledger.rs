@@ -18,16 +18,18 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Control, PENDING_DELETION, Severity};
+use crate::evidence::Evidence;
 use crate::exemption::{ExemptionState, ExemptionStatus};
 use crate::finding::{Finding, FindingId, KeyIdentity, Tag};
 use crate::key::EXCLUDE_TAG;
-use crate::verdict::{Compliance, Evidence, NOT_FOUND, Verdict};
+use crate::verdict::{Compliance, NOT_FOUND, Verdict};
 
 /// Who tells what a run found out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,7 +219,7 @@ impl Record {
         self.aliases.clone_from(&finding.aliases);
         self.detail.clone_from(&finding.detail);
         self.evidence.clone_from(&finding.evidence);
-        self.remediation.clone_from(&finding.remediation);
+        self.remediation = finding.remediation.clone().into_owned();
         self.references = finding.references.iter().map(|&reference| reference.to_owned()).collect();
     }
 
@@ -280,7 +282,7 @@ impl Record {
             reason: Cow::Owned(self.reason.clone()),
             detail: self.words().to_owned(),
             evidence: self.evidence.clone(),
-            remediation: self.remediation.clone(),
+            remediation: Cow::Owned(self.remediation.clone()),
             references: control.references,
             exempt: None,
             tag: Tag::NotRead,
@@ -420,7 +422,7 @@ pub struct FindingUpdate<'a> {
     /// What happened to the finding; `None` if only its exemption is told.
     pub change: Option<Change>,
     /// The finding as it is now, or as it last was.
-    pub finding: Cow<'a, Finding>,
+    pub finding: UpdatedFinding<'a>,
     /// When it appeared.
     pub first_seen: Timestamp,
     /// Severity and reason that the team knows, where those changed.
@@ -429,9 +431,63 @@ pub struct FindingUpdate<'a> {
     pub resolution: Option<Resolution>,
     /// What has to be said of its exemption.
     pub exemption: Option<ExemptionStatus>,
-    record: Record,
+    record: UpdatedRecord,
     /// Does the ledger not hold the record in this form yet?
     changed: bool,
+}
+
+/// The finding of an update.
+#[derive(Clone, Debug)]
+pub enum UpdatedFinding<'a> {
+    /// The run found it.
+    Found(&'a Finding),
+    /// The ledger knows it.
+    Recorded(Box<Finding>),
+}
+
+impl Deref for UpdatedFinding<'_> {
+    type Target = Finding;
+
+    fn deref(&self) -> &Finding {
+        match self {
+            Self::Found(finding) => finding,
+            Self::Recorded(finding) => finding,
+        }
+    }
+}
+
+/// The record of an update.
+#[derive(Clone, Debug)]
+enum UpdatedRecord {
+    /// What the ledger holds, with what the run changed of it.
+    Known(Box<Record>),
+    /// The ledger holds none. It follows from the finding, and is made when it is written: the first run over a large account
+    /// has thousands.
+    New {
+        /// Is it the reporter's to tell?
+        is_deferred: bool,
+    },
+}
+
+impl FindingUpdate<'_> {
+    fn record(&self) -> Cow<'_, Record> {
+        match &self.record {
+            UpdatedRecord::Known(record) => Cow::Borrowed(record),
+            UpdatedRecord::New { is_deferred } => {
+                let mut record = Record::open(&self.finding, self.first_seen);
+                record.pending = self.change;
+                record.update_exemption(self.exemption.clone(), self.first_seen);
+                record.deferred = *is_deferred;
+                Cow::Owned(record)
+            }
+        }
+    }
+
+    /// The record once the team was told.
+    fn told(self, at: Timestamp) -> Record {
+        let record = self.record().into_owned();
+        record.marked_as_told(self.change, self.finding.severity, &self.finding.reason, at)
+    }
 }
 
 /// What follows from a run: what to tell, and what to write.
@@ -627,8 +683,7 @@ impl<'a> Reconciliation<'a> {
     fn found(&mut self, finding: &'a Finding, record: Option<Record>, now: Timestamp, reminder_interval_days: i32) {
         let status = exemption_status(finding, now);
         let exempt = finding.exempt.is_some();
-        let known = record.is_some();
-        let mut record = record.unwrap_or_else(|| Record::open(finding, now));
+        let Some(mut record) = record else { return self.appeared(finding, status, now) };
         let before = record.clone();
         let was_exempt = record.is_exempt();
         let (same_severity, same_reason) = (finding.severity == record.severity, finding.reason == record.reason);
@@ -645,12 +700,7 @@ impl<'a> Reconciliation<'a> {
         }
         let change = if exempt {
             None
-        } else if !known
-            || starts_anew
-            || was_exempt
-            || record.last_notified.is_none()
-            || record.pending == Some(Change::New)
-        {
+        } else if starts_anew || was_exempt || record.last_notified.is_none() || record.pending == Some(Change::New) {
             Some(Change::New)
         } else if worse || record.pending == Some(Change::Worsened) {
             Some(Change::Worsened)
@@ -665,7 +715,7 @@ impl<'a> Reconciliation<'a> {
         if change.is_some() || exemption.is_some() || is_of_earlier_version {
             record.describe(finding);
         }
-        let changed = self.is_changed(&mut record, &before) || !known;
+        let changed = self.is_changed(&mut record, &before);
         if change.is_none() && exemption.is_none() {
             if changed {
                 self.quiet.push(record);
@@ -674,13 +724,27 @@ impl<'a> Reconciliation<'a> {
         }
         self.updates.push(FindingUpdate {
             change,
-            finding: Cow::Borrowed(finding),
+            finding: UpdatedFinding::Found(finding),
             first_seen: record.first_seen,
             was: record.was_told_as(),
             resolution: None,
             exemption,
-            record,
+            record: UpdatedRecord::Known(Box::new(record)),
             changed,
+        });
+    }
+
+    /// A finding that the ledger does not hold.
+    fn appeared(&mut self, finding: &'a Finding, exemption: Option<ExemptionStatus>, now: Timestamp) {
+        self.updates.push(FindingUpdate {
+            change: finding.exempt.is_none().then_some(Change::New),
+            finding: UpdatedFinding::Found(finding),
+            first_seen: now,
+            was: None,
+            resolution: None,
+            exemption,
+            record: UpdatedRecord::New { is_deferred: self.notify == Notify::Later },
+            changed: true,
         });
     }
 
@@ -716,12 +780,12 @@ impl<'a> Reconciliation<'a> {
         let Some(Notice { change, was, resolution, exemption, .. }) = record.notice(now) else { return };
         self.updates.push(FindingUpdate {
             change,
-            finding: Cow::Owned(record.finding(control)),
+            finding: UpdatedFinding::Recorded(Box::new(record.finding(control))),
             first_seen: record.first_seen,
             was,
             resolution,
             exemption,
-            record,
+            record: UpdatedRecord::Known(Box::new(record)),
             changed,
         });
     }
@@ -747,17 +811,17 @@ impl<'a> Reconciliation<'a> {
             reason: Cow::Borrowed(KEY_DELETED),
             detail: DELETED.to_owned(),
             evidence: Evidence::new(),
-            remediation: record.how_to_restore(),
+            remediation: Cow::Owned(record.how_to_restore()),
             ..record.finding(control)
         };
         self.updates.push(FindingUpdate {
             change: Some(Change::Deleted),
-            finding: Cow::Owned(finding),
+            finding: UpdatedFinding::Recorded(Box::new(finding)),
             first_seen: record.first_seen,
             was: None,
             resolution: None,
             exemption: None,
-            record,
+            record: UpdatedRecord::Known(Box::new(record)),
             changed,
         });
     }
@@ -770,12 +834,12 @@ impl<'a> Reconciliation<'a> {
         let Some(Notice { exemption, .. }) = record.notice(now) else { return };
         self.updates.push(FindingUpdate {
             change: None,
-            finding: Cow::Owned(record.finding(&EXCLUSION)),
+            finding: UpdatedFinding::Recorded(Box::new(record.finding(&EXCLUSION))),
             first_seen: record.first_seen,
             was: None,
             resolution: None,
             exemption,
-            record,
+            record: UpdatedRecord::Known(Box::new(record)),
             changed: is_new,
         });
     }
@@ -787,7 +851,7 @@ impl<'a> Reconciliation<'a> {
 
     /// Does the ledger hold everything already as it is?
     pub fn is_recorded(&self) -> bool {
-        self.before_the_alert().next().is_none() && self.ended.is_empty()
+        !self.updates.iter().any(|update| update.changed) && self.quiet.is_empty() && self.ended.is_empty()
     }
 
     /// How many things of one kind there are to tell.
@@ -796,8 +860,9 @@ impl<'a> Reconciliation<'a> {
     }
 
     /// The records to write before the team is told.
-    pub fn before_the_alert(&self) -> impl Iterator<Item = &Record> {
-        self.updates.iter().filter(|update| update.changed).map(|update| &update.record).chain(&self.quiet)
+    pub fn before_the_alert(&self) -> impl Iterator<Item = Cow<'_, Record>> {
+        let told = self.updates.iter().filter(|update| update.changed).map(FindingUpdate::record);
+        told.chain(self.quiet.iter().map(Cow::Borrowed))
     }
 
     /// The records to close where nobody is told now: nobody ever was.
@@ -806,13 +871,11 @@ impl<'a> Reconciliation<'a> {
     }
 
     /// What to write once the team has been told: the records that stay open, and those that are closed.
-    pub fn after_the_alert(self, now: Timestamp) -> (Vec<Record>, Vec<Record>) {
-        let (mut open, mut closed) = (Vec::new(), self.ended);
-        for FindingUpdate { change, finding, record, .. } in self.updates {
-            let record = record.marked_as_told(change, finding.severity, &finding.reason, now);
-            if change == Some(Change::Resolved) { closed.push(record) } else { open.push(record) }
-        }
-        (open, closed)
+    pub fn after_the_alert(mut self, now: Timestamp) -> (impl Iterator<Item = Record>, Vec<Record>) {
+        let mut closed = self.ended;
+        let resolved = self.updates.extract_if(.., |update| update.change == Some(Change::Resolved));
+        closed.extend(resolved.map(|update| update.told(now)));
+        (self.updates.into_iter().map(move |update| update.told(now)), closed)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod control;
 pub mod creation;
+pub mod evidence;
 pub mod exemption;
 pub mod failure;
 pub mod finding;

@@ -184,7 +184,7 @@ impl Report {
                 severity,
                 reason: Cow::Borrowed(verdict.reason),
                 detail: printable(&verdict.detail),
-                evidence: verdict.evidence.into_iter().map(|(name, value)| (name, printable_value(value))).collect(),
+                evidence: verdict.evidence.map(printable_value),
                 remediation: verdict.remediation,
                 references: control.references,
                 exempt: None,

@@ -2,11 +2,14 @@
 //!
 //! An error is never a verdict about a key: what could not be read is [`Compliance::InsufficientData`] with its cause.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::control::{Control, Severity};
+use crate::evidence::Evidence;
 use crate::key::{Key, KeyManager, KeyState, Unexpected};
 
 /// Does the key do what the control asks?
@@ -35,9 +38,6 @@ impl Compliance {
     }
 }
 
-/// Facts that a verdict rests on, by name.
-pub type Evidence = Map<String, Value>;
-
 /// The verdict of one control about one key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
@@ -52,7 +52,7 @@ pub struct Verdict {
     /// What it rests on.
     pub evidence: Evidence,
     /// Remediation, in words. Empty where nothing is to be done.
-    pub remediation: String,
+    pub remediation: Cow<'static, str>,
     /// Which event it is about, where the case is one and not a state: another event is another finding.
     pub occurrence: Option<String>,
     /// Does the case pass by itself? Then it does not count as a gap in what the monitor covers.
@@ -113,7 +113,7 @@ impl Verdict {
             detail: String::new(),
             severity: None,
             evidence: Evidence::new(),
-            remediation: String::new(),
+            remediation: Cow::Borrowed(""),
             occurrence: None,
             is_passing: false,
             is_silent: false,
@@ -141,8 +141,8 @@ impl Verdict {
 
     /// Adds a fact that the verdict rests on.
     #[must_use]
-    pub fn evidence(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.evidence.insert(name.to_owned(), value.into());
+    pub fn evidence(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
+        self.evidence.insert(name, value);
         self
     }
 
@@ -169,7 +169,7 @@ impl Verdict {
 
     /// Says what to do.
     #[must_use]
-    pub fn remediation(mut self, remediation: impl Into<String>) -> Self {
+    pub fn remediation(mut self, remediation: impl Into<Cow<'static, str>>) -> Self {
         self.remediation = remediation.into();
         self
     }

@@ -17,6 +17,7 @@
 //! the lease that it is about to tell: from then on not even another delivery of the same event may take over, since
 //! nobody could know whether the alert went out.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -349,9 +350,15 @@ impl<'a> FindingsTable<'a> {
     ///
     /// # Errors
     /// [`RunError::LedgerUnavailable`] if not all are written by `until`.
-    pub async fn write(&self, records: impl Iterator<Item = &Record>, until: Instant) -> Result<(), RunError> {
-        let open = |record| Open { record, part: self.part(), waits: self.waits(record) };
-        self.send(records.map(|record| self.put(&open_key(record), open(record))), until).await
+    pub async fn write<R: Borrow<Record>>(
+        &self,
+        records: impl Iterator<Item = R>,
+        until: Instant,
+    ) -> Result<(), RunError> {
+        let put = |record: &Record| {
+            self.put(&open_key(record), Open { record, part: self.part(), waits: self.waits(record) })
+        };
+        self.send(records.map(|record| put(record.borrow())), until).await
     }
 
     /// Where in the index a finding waits; nowhere if nothing of it is pending.

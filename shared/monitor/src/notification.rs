@@ -112,6 +112,6 @@ async fn mark(
     deadlines: &Deadlines,
 ) -> Result<(), RunError> {
     let (open, closed) = reconciliation.after_the_alert(told_at);
-    table.write(open.iter(), deadlines.notified).await?;
+    table.write(open, deadlines.notified).await?;
     table.close(&closed, now, deadlines.notified).await
 }

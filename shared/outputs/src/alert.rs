@@ -195,7 +195,7 @@ or name the role in it, and look for an explicit deny.
             if report.evaluated_at > first_day() {
                 return Alert::of(report, &reconciliation.updates);
             }
-            records = reconciliation.after_the_alert(report.evaluated_at).0;
+            records = reconciliation.after_the_alert(report.evaluated_at).0.collect();
         }
         None
     }

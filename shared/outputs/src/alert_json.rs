@@ -15,7 +15,7 @@ const SCHEMA: &str = "kms-compliance-alert/1";
 
 /// A finding as programs read it.
 fn change_for_programs(update: &FindingUpdate<'_>, change: Change) -> Value {
-    let mut value = json!(update.finding);
+    let mut value = json!(*update.finding);
     let Some(fields) = value.as_object_mut().filter(|_| change != Change::New) else { return value };
     fields.insert("first_seen".to_owned(), json!(update.first_seen));
     if let Some((severity, reason)) = &update.was {

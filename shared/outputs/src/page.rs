@@ -15,13 +15,14 @@ use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::control::Severity;
+use domain::evidence::Evidence;
 use domain::exemption::{Exemption, ExemptionState, ExemptionStatus};
 use domain::finding::Finding;
 use domain::ledger::Record;
 use domain::location::Location;
 use domain::report::Counts;
 use domain::text::printable;
-use domain::verdict::{Compliance, Evidence, date};
+use domain::verdict::{Compliance, date};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
@@ -958,8 +959,8 @@ mod tests {
         fn other_peoples_text_stays_text(text in r#"[<>"'&/=a-z \u{202e}\u{1b}\u{7}\u{feff}\n-]{1,60}"#) {
             let made = |text: &str| {
                 let mut report = report(2, |n| {
-                    let bad = bad().detail(text).evidence("who", text).remediation(text);
-                    let unknown = Judged::insufficient_data("odd").detail(text).remediation(text);
+                    let bad = bad().detail(text).evidence("who", text).remediation(text.to_owned());
+                    let unknown = Judged::insufficient_data("odd").detail(text).remediation(text.to_owned());
                     if n == 0 { [bad.clone(), bad] } else { [bad, unknown] }
                 });
                 for finding in &mut report.findings {

@@ -197,7 +197,7 @@ impl Page {
             let _ = write!(said, " (exempt until {} by {owner}: {reason})", exempt.until);
         }
         if self.terminal.is_verbose {
-            for (fact, value) in &finding.evidence {
+            for (fact, value) in finding.evidence.iter() {
                 let value = match value {
                     Value::String(text) => text.clone(),
                     other => other.to_string(),

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use domain::control::Severity;
+use domain::evidence::Evidence;
 use domain::ledger::Change;
 use domain::text::printable;
-use domain::verdict::{Evidence, date};
+use domain::verdict::date;
 use jiff::Timestamp;
 
 use crate::evidence::{fact_name, value_text};

@@ -113,7 +113,7 @@ fn run(table: &mut Table, day: &Day<'_>, mut steps: usize) -> DayOutcome {
         if !step() {
             return told;
         }
-        table.open.insert(record.id(), record.clone());
+        table.open.insert(record.id(), record.into_owned());
         told.writes_before += 1;
     }
     if !reconciliation.updates.is_empty() {
@@ -561,12 +561,12 @@ fn deletion_run(
         .collect();
     told.sort();
     let kept = open.into_iter().filter(|record| {
-        !reconciliation.updates.iter().any(|it| it.record.id() == record.id())
+        !reconciliation.updates.iter().any(|it| it.record().id() == record.id())
             && !reconciliation.ended.iter().any(|it| it.id() == record.id())
     });
     let kept: Vec<Record> = kept.collect();
     let (still_open, closed) = reconciliation.after_the_alert(day(n));
-    (told, [kept, still_open].concat(), closed)
+    (told, kept.into_iter().chain(still_open).collect(), closed)
 }
 
 fn to_be_deleted() -> [Verdict; 2] {
@@ -635,7 +635,7 @@ fn a_key_that_its_tag_excludes_is_announced_once() {
         let ended = reconciliation.ended.len();
         let is_silent = reconciliation.updates.is_empty();
         let (still_open, _) = reconciliation.after_the_alert(day(n));
-        (notices, if is_silent && ended == 0 { open } else { still_open })
+        (notices, if is_silent && ended == 0 { open } else { still_open.collect() })
     };
     let (told, open) = excluded(vec![], true, 0);
     assert_eq!((told, open.len()), (1, 1));
@@ -655,10 +655,13 @@ fn run_told(table: &mut Table, day: &Day<'_>, notify: Notify) -> Vec<(Option<Cha
     let key = |update: &FindingUpdate<'_>| update.finding.key_id.parse::<usize>().unwrap();
     let mut updates: Vec<_> = reconciliation.updates.iter().map(|update| (update.change, key(update))).collect();
     updates.sort();
-    table.open.extend(reconciliation.before_the_alert().map(|record| (record.id(), record.clone())));
+    table.open.extend(reconciliation.before_the_alert().map(|record| (record.id(), record.into_owned())));
     let (open, closed) = match notify {
         Notify::Later => (vec![], reconciliation.ended()),
-        Notify::Now => reconciliation.after_the_alert(day.now),
+        Notify::Now => {
+            let (open, closed) = reconciliation.after_the_alert(day.now);
+            (open.collect(), closed)
+        }
     };
     table.open.extend(open.into_iter().map(|record| (record.id(), record)));
     for record in closed {
@@ -721,7 +724,7 @@ fn who_tells_what() {
         let ledger = Ledger::new(vec![]).told(*left_by);
         let (report, sightings) = report(&first, &ledger);
         let reconciliation = ledger.reconcile(&report.findings, &sightings, &CONTROLS, day(0), INTERVAL);
-        table.open.extend(reconciliation.before_the_alert().map(|record| (record.id(), record.clone())));
+        table.open.extend(reconciliation.before_the_alert().map(|record| (record.id(), record.into_owned())));
         assert!(table.open.values().all(|record| record.deferred == (*left_by == Notify::Later)), "{row}");
         let scoped = found.contains(&NotReached);
         let second = Day { found, now: day(1), scoped };

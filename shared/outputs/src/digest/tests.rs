@@ -37,7 +37,7 @@ fn record(account: &str, region: &str, n: usize, control: &str, severity: Severi
         severity,
         reason: control.replace('-', "_"),
         detail: detail.into(),
-        evidence: serde_json::Map::default(),
+        evidence: domain::evidence::Evidence::new(),
         remediation: format!("Mend {control}."),
         references: vec!["Rule 1".into()],
         occurrence: None,
@@ -180,7 +180,7 @@ fn morning() -> (Table, Vec<Outcome>) {
         record(a, us, 9, "rotation-enabled", Medium, "off")
             .exempt("until=2026-12-31 owner=ana reason=moves", ExemptionState::InEffect),
     ];
-    records[0].evidence.insert("principal".into(), json!("*"));
+    records[0].evidence.insert("principal", json!("*"));
     let mut outcomes: Vec<Outcome> = [a, b]
         .iter()
         .flat_map(|account| REGIONS.map(|region| outcome(account, region, "rotation-checker", Ok(done()))))
@@ -551,7 +551,7 @@ fn what_other_people_write_is_plain_text() {
     const HOSTILE: &str = "\u{1b}[31m\u{202e}evil\r\n== 999999999999, eu ==\nCRITICAL  all is lost `*_~<!channel>&";
     let home = home();
     let mut bad = record(ACCOUNTS[0], "eu-west-1", 1, "key-usable", Severity::High, HOSTILE).alias(HOSTILE);
-    bad.evidence.insert("error_message".into(), json!(HOSTILE));
+    bad.evidence.insert("error_message", json!(HOSTILE));
     bad.remediation = HOSTILE.into();
     let tag = format!("until=2026-12-31 owner=ana{HOSTILE} reason=see https://evil.example");
     let exempt = record(ACCOUNTS[0], "eu-west-1", 2, "key-usable", Severity::High, "x").alias(HOSTILE);

@@ -207,20 +207,23 @@ async fn shares() -> Result<String, Error> {
     ))
 }
 
-/// What a fleet a hundred times as large costs if it has as many findings.
+/// What a fleet a hundred times as large costs: with as many findings, and with as large a share of them.
 async fn memory() -> Result<String, Error> {
     let mut peaks = Vec::new();
-    for keys in [1_000, 100_000] {
-        let conditions = Conditions { keys, latency_ms: 0, quotas: false, findings: Some(150) };
+    for (keys, findings) in [(1_000, Some(150)), (100_000, Some(150)), (10_000, None), (100_000, None)] {
+        let conditions = Conditions { keys, latency_ms: 0, quotas: false, findings };
         let function = Contestant::function("rotation-checker", beside("rotation-checker")?, &ALONE);
         peaks.push(function.run(&conditions.serve()?).await?.peak_memory_kib);
     }
-    let [few, many] = peaks.as_slice() else { return Err("there are two sizes".into()) };
+    let [few, many, share_of_few, share_of_many] = peaks.as_slice() else { return Err("there are four runs".into()) };
     Ok(format!(
-        "150 findings each: {} MiB with 1,000 keys, {} MiB with 100,000: {} MiB more.\n",
+        "150 findings each: {} MiB with 1,000 keys, {} MiB with 100,000: {} MiB more. With a finding for 15 keys of 100: \
+        {} MiB with 10,000 keys, {} MiB with 100,000.\n",
         mebibytes(*few),
         mebibytes(*many),
-        mebibytes(many.saturating_sub(*few))
+        mebibytes(many.saturating_sub(*few)),
+        mebibytes(*share_of_few),
+        mebibytes(*share_of_many),
     ))
 }
 
