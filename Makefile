@@ -14,6 +14,8 @@ ENV ?= default
 BIN := $(CURDIR)/.venv/bin
 TOOLS := .venv/requirements.txt
 CHECKOV := .venv/checkov/requirements.txt
+PROWLER := .venv/peers-prowler/requirements.txt
+CUSTODIAN := .venv/peers-custodian/requirements.txt
 SAM := $(BIN)/python -m samcli
 TEMPLATES := template.yaml application-keys.yaml replicas.yaml member-role.yaml
 # One of each partition, and some that lack what others have.
@@ -84,9 +86,11 @@ package: build ## What plain CloudFormation deploys, into dist/ (ENV=prod for it
 archive: cargo $(TOOLS) ## `kms-compliance` for other machines, with manual and completions, into dist/
 	@$(WITH_TOOLS) exec $(BIN)/python tests/end-to-end/archive.py
 
-bench-peers: cargo ## A scan of 1,000 and 10,000 keys: time, memory, calls (PROWLER=… beside it)
+bench-peers: cargo $(PROWLER) $(CUSTODIAN) ## Measure beside Prowler and Cloud Custodian; writes docs/benchmark-peers.md (KEYS=100 prints)
+	cargo build --release --package benchmarks --package rotation-checker --features rotation-checker/unpaced
+	@mv target/release/rotation-checker target/release/rotation-checker-unpaced
 	cargo build --release --package kms-compliance
-	cargo run --release --package simulated-fleet --example measure_scan -- target/release/kms-compliance $(PROWLER)
+	@exec target/release/bench-peers $(KEYS)
 
 deploy-application-keys: $(TOOLS) ## Deploy keys and roles for an application, a stack of their own (ENV=prod)
 	@exec $(SAM) deploy --config-env $(ENV)-application-keys --template-file application-keys.yaml
@@ -114,6 +118,12 @@ $(CHECKOV): requirements-checkov.txt $(TOOLS)
 	$(PYTHON) -m venv --clear .venv/checkov
 	.venv/checkov/bin/pip install --disable-pip-version-check --progress-bar off --requirement requirements-checkov.txt
 	@cp requirements-checkov.txt $@
+
+# By hand alone, and only they take what they pin.
+$(PROWLER) $(CUSTODIAN): .venv/peers-%/requirements.txt: requirements-%.txt | python
+	$(PYTHON) -m venv --clear .venv/peers-$*
+	.venv/peers-$*/bin/pip install --disable-pip-version-check --progress-bar off --requirement $<
+	@cp $< $@
 
 python:
 	@command -v $(PYTHON) > /dev/null || { echo "Python is missing: install 3.10 or newer with its venv module" >&2; exit 1; }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use aws::call::Calls;
 use aws::config::sdk_config;
 use aws::failure::error_summary;
-use aws::operation::{GET_CALLER_IDENTITY, LIST_REGIONS};
+use aws::operation::{DESCRIBE_REGIONS, GET_CALLER_IDENTITY, LIST_REGIONS};
 use aws::pace::QuotaShare;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
@@ -21,6 +21,7 @@ use domain::location::Location;
 use domain::text::printable;
 
 use crate::arguments::AccountArguments;
+use crate::ec2::Ec2;
 use crate::error::CliError;
 
 /// The Region that answers for the account where nobody names one.
@@ -93,10 +94,28 @@ impl Account {
         self.config.to_builder().region(Region::new(region.to_owned())).build()
     }
 
-    /// The Regions that are enabled for the account.
+    /// The Regions that are enabled for the account, as its own service says; where that does not, as EC2 says.
     async fn regions(&self) -> Result<Vec<String>, CliError> {
-        let client = aws_sdk_account::Client::new(&self.config);
         let calls = Calls::new(QuotaShare::WHOLE);
+        let of_account = match self.list_regions(&calls).await {
+            Ok(regions) => return Ok(regions),
+            Err(failure) => failure,
+        };
+        tracing::info!(failure = %error_summary(&of_account), "account:ListRegions failed: EC2 is asked");
+        let region = self.config.region().map_or(ANY_REGION, Region::as_ref);
+        let ec2 = Ec2::new(&self.config, &self.partition, region);
+        calls.make(DESCRIBE_REGIONS, async || ec2.describe_regions().await).await.map_err(|of_ec2| {
+            CliError::failed(format!(
+                "cannot tell which Regions are enabled: account:ListRegions: {}; ec2:DescribeRegions: {}. Allow one of both \
+                 (`kms-compliance policy-document` prints what a scan needs), or name the Regions by --region",
+                error_summary(&of_account),
+                error_summary(&of_ec2),
+            ))
+        })
+    }
+
+    async fn list_regions(&self, calls: &Calls) -> Result<Vec<String>, Failure> {
+        let client = aws_sdk_account::Client::new(&self.config);
         let mut regions = Vec::new();
         let mut next = None;
         loop {
@@ -106,13 +125,7 @@ impl Account {
                 .region_opt_status_contains(RegionOptStatus::EnabledByDefault)
                 .max_results(50);
             let ask = async || request.clone().set_next_token(next.clone()).send().await;
-            let page = calls.make(LIST_REGIONS, ask).await.map_err(|failure| {
-                CliError::failed(format!(
-                    "cannot tell which Regions are enabled: {}. Allow account:ListRegions (`kms-compliance policy-document` \
-                     prints what a scan needs), or name the Regions by --region",
-                    error_summary(&failure)
-                ))
-            })?;
+            let page = calls.make(LIST_REGIONS, ask).await?;
             regions.extend(page.regions.unwrap_or_default().into_iter().filter_map(|region| region.region_name));
             next = page.next_token.filter(|token| !token.is_empty());
             if next.is_none() {

@@ -6,6 +6,7 @@
 mod account;
 mod arguments;
 mod checks;
+mod ec2;
 mod error;
 mod interrupt;
 mod logging;

@@ -164,6 +164,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn why_keys_cannot_be_listed_is_said_in_the_words_of_who_can_change_it() {
+        for (cause, code, says) in [
+            (Cause::Unexpected, Some("UnrecognizedClientException"), "the Region is not enabled for this account"),
+            (Cause::AccessDenied, Some("OptInRequired"), "the Region is not enabled for this account"),
+            (
+                Cause::AccessDenied,
+                Some("AccessDeniedException"),
+                "kms:ListKeys is denied; `kms-compliance policy-document`",
+            ),
+            // A name that is no Region's has no address.
+            (Cause::ServiceError, None, "is there such a Region?"),
+            (Cause::Timeout, None, "is there such a Region?"),
+            (Cause::Unexpected, None, "the keys cannot be listed: no answer"),
+        ] {
+            let failure = Failure { cause, code: code.map(str::to_owned), ..LIST_KEYS.unreadable("no answer") };
+            let told = not_listed(&failure);
+            assert!(told.contains(says) && told.contains("no answer"), "{code:?}: {told}");
+        }
+    }
+
+    #[test]
     fn the_document_allows_reading_and_nothing_else() {
         let document = document(Some("findings"));
         let actions: Vec<&str> = document["Statement"]
@@ -173,7 +194,7 @@ mod tests {
             .flat_map(|it| it["Action"].as_array().unwrap())
             .map(|it| it.as_str().unwrap())
             .collect();
-        assert_eq!(actions.len(), 14, "{actions:?}");
+        assert_eq!(actions.len(), 15, "{actions:?}");
         let reads = |action: &&str| {
             ["Describe", "Get", "List", "Query"].iter().any(|verb| action.contains(&format!(":{verb}")))
         };

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use aws::config::sdk_config;
@@ -18,7 +18,7 @@ use monitor::check::Check;
 use monitor::settings::Environment;
 use serde_json::{Value, json};
 use simulated_fleet::harness::{TOPIC, days_from_now, describe, verdicts};
-use simulated_fleet::{Fleet, FleetDescription};
+use simulated_fleet::{Fault, FaultKind, Fleet, FleetDescription, Operation};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kms-compliance");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/simulated-fleet/fleets/example.json");
@@ -161,7 +161,9 @@ async fn a_scan_says_what_the_functions_say_row_by_row() {
 #[test]
 fn a_scan_only_reads_and_makes_no_call_that_its_policy_does_not_allow() {
     let enabled_regions = Some(vec!["eu-west-1".to_owned(), "us-east-1".to_owned()]);
-    let description = FleetDescription { enabled_regions, ..FleetDescription::load(EXAMPLE).unwrap() };
+    // So that EC2 is asked for the Regions as well.
+    let faults = [(Operation::ListRegions, Fault::new(FaultKind::Denied))].into();
+    let description = FleetDescription { enabled_regions, faults, ..FleetDescription::load(EXAMPLE).unwrap() };
     let fleet = Fleet::serve(description).unwrap();
     let output = scan(&fleet, &["--all-regions", "--set", "REQUIRED_TAGS=owner"]);
     assert_ends(&output, 4, &["eu-west-1: 2 keys", "us-east-1: 43 keys"]);
@@ -277,7 +279,17 @@ fn a_scan_that_cannot_begin_ends_with_1_and_says_why() {
             &[],
             &["kms:ListKeys is denied", "kms-compliance policy-document"],
         ),
-        (json!({"faults": {"ListRegions": "denied"}}), &["--all-regions"], &["account:ListRegions", "--region"]),
+        (
+            json!({"faults": {"ListRegions": "denied", "DescribeRegions": "denied"}}),
+            &["--all-regions"],
+            &[
+                "account:ListRegions: AccessDeniedException: ",
+                "ec2:DescribeRegions: UnauthorizedOperation: ",
+                "Allow one of both",
+                "kms-compliance policy-document",
+                "--region",
+            ],
+        ),
         (
             json!({"accounts": {"222222222222": {"role_name": "auditor", "external_id": "right"}}}),
             &["--role", "arn:aws:iam::222222222222:role/auditor", "--external-id", "wrong"],
@@ -289,6 +301,60 @@ fn a_scan_that_cannot_begin_ends_with_1_and_says_why() {
         assert_ends(&output, 1, says);
         assert_eq!(stdout(&output), "");
     }
+}
+
+/// The Regions that a scan of all of them says it looks at, with these faults of the two calls that tell.
+#[test]
+fn all_regions_are_those_that_either_service_names() {
+    let says_both = "scans 123456789012 in eu-west-1, us-east-1";
+    for (faults, expected, says, asked) in [
+        (json!({}), 0, says_both, (1, 0)),
+        (json!({"DescribeRegions": "denied"}), 0, says_both, (1, 0)),
+        (json!({"ListRegions": "denied"}), 0, says_both, (1, 1)),
+        // Where a partition has no such service.
+        (json!({"ListRegions": {"kind": "error", "code": "UnknownOperationException"}}), 0, says_both, (1, 1)),
+        (json!({"ListRegions": "server_error"}), 0, says_both, (3, 1)),
+        (json!({"ListRegions": "denied", "DescribeRegions": {"kind": "throttled", "times": 2}}), 0, says_both, (1, 3)),
+        (json!({"ListRegions": "denied", "DescribeRegions": {"kind": "cut", "times": 1}}), 0, says_both, (1, 2)),
+        (json!({"ListRegions": "denied", "DescribeRegions": {"kind": "truncated", "times": 1}}), 0, says_both, (1, 2)),
+        (json!({"ListRegions": "denied", "DescribeRegions": "truncated"}), 1, "or not whole", (1, 3)),
+        (json!({"ListRegions": "denied", "DescribeRegions": "garbled"}), 1, "or not whole", (1, 3)),
+        (json!({"ListRegions": "denied", "DescribeRegions": "server_error"}), 1, "InternalError", (1, 3)),
+    ] {
+        let fleet = serve(json!({
+            "enabled_regions": ["eu-west-1", "us-east-1"], "keys": [healthy()], "faults": faults,
+            "regions": {"eu-west-1": {"keys": [healthy()]}},
+        }));
+        let output = scan(&fleet, &["--all-regions", "--control", "key-usable"]);
+        assert_ends(&output, expected, &[says]);
+        let calls = |operation: &str| fleet.calls().get(operation).copied().unwrap_or_default();
+        assert_eq!((calls("ListRegions"), calls("DescribeRegions")), asked, "{faults}");
+    }
+}
+
+/// A role's session may not list the Regions of the fleet's account, and EC2 knows it by its own signature.
+#[test]
+fn all_regions_of_a_role_are_those_of_its_account() {
+    let fleet = serve(json!({"keys": [disabled()], "enabled_regions": ["us-east-1"], "accounts": {"222222222222": {
+        "role_name": "auditor", "enabled_regions": ["ap-southeast-2", "eu-west-1"],
+        "regions": {"ap-southeast-2": {"keys": [healthy()]}, "eu-west-1": {"keys": [healthy()]}},
+    }}}));
+    let role = ["--role", "arn:aws:iam::222222222222:role/auditor", "--all-regions", "--control", "key-usable"];
+    assert_ends(&scan(&fleet, &role), 0, &["scans 222222222222 in ap-southeast-2, eu-west-1"]);
+    assert_eq!((fleet.calls()["DescribeRegions"], fleet.calls()["AssumeRole"]), (1, 1));
+}
+
+#[test]
+fn credentials_that_expire_in_the_middle_leave_what_was_known() {
+    let expired = json!({"kind": "error", "code": "ExpiredTokenException", "message": "expired"});
+    let late = json!({"aliases": ["alias/late"], "faults": {"DescribeKey": expired}});
+    let output = scan(&serve(json!({"keys": [disabled(), late]})), &["--control", "key-usable"]);
+    assert_ends(&output, 4, &["1 finding, 1 not known"]);
+    let text = stdout(&output);
+    assert!(
+        text.contains("alias/old") && text.contains("ExpiredTokenException") && text.contains("alias/late"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -402,6 +468,55 @@ fn ctrl_c_prints_what_there_is_and_ends_with_130() {
     assert_eq!((&written[0]["complete"], &written[0]["keys_not_reached"]), (&json!(false), &json!(1)));
 }
 
+/// Starts a scan, and gives it back once that call has arrived.
+fn started_until(fleet: &Fleet, home: &Path, more: &[&str], call: &str) -> Child {
+    let mut command = with_credentials(fleet, home);
+    command.args(FAST).args(["--control", "key-usable"]).args(more);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = monotonic();
+    while !fleet.calls().contains_key(call) && start.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child
+}
+
+fn press_ctrl_c(child: &Child) {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn ctrl_c_before_any_key_was_looked_at_leaves_files_as_they_were() {
+    for call in ["GetCallerIdentity", "ListKeys"] {
+        let fleet = serve(json!({"keys": [disabled()], "faults": {call: "hang"}}));
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("result.csv");
+        fs::write(&file, "old").unwrap();
+        let child = started_until(&fleet, home.path(), &["--output", file.to_str().unwrap()], call);
+        press_ctrl_c(&child);
+        let output = child.wait_with_output().unwrap();
+        assert_ends(&output, 130, &["interrupted before any key was looked at"]);
+        assert_eq!((stdout(&output).as_str(), fs::read_to_string(&file).unwrap().as_str()), ("", "old"), "{call}");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "{call}: nothing is left behind");
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once() {
+    // Since when findings are open is asked after an interruption too, and here nobody answers.
+    let fleet = serve(json!({"keys": [disabled()], "tables": ["findings"], "faults": {"Query": "hang"}}));
+    let home = tempfile::tempdir().unwrap();
+    let child = started_until(&fleet, home.path(), &["--since-table", "findings"], "Query");
+    press_ctrl_c(&child);
+    // Two signals that come at once are one.
+    std::thread::sleep(Duration::from_millis(300));
+    press_ctrl_c(&child);
+    let start = monotonic();
+    let output = child.wait_with_output().unwrap();
+    assert_ends(&output, 130, &[]);
+    assert_eq!(stdout(&output), "");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
 #[expect(clippy::disallowed_methods, reason = "a test waits")]
 fn monotonic() -> Instant {
     Instant::now()
@@ -464,6 +579,47 @@ fn a_file_that_cannot_take_the_place_leaves_what_was() {
     let output = scan(&fleet, &["--output", folder.to_str().unwrap()]);
     assert_ends(&output, 2, &["folder.json` cannot be written: it is no file"]);
     assert_eq!(fleet.calls(), BTreeMap::new());
+}
+
+#[test]
+fn a_file_that_can_no_longer_be_written_is_told_after_the_result() {
+    let fleet = serve(json!({"keys": [disabled()], "latency_ms": 100}));
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("gone");
+    fs::create_dir(&folder).unwrap();
+    let (lost, kept) = (folder.join("lost.csv"), home.path().join("kept.csv"));
+    let files = ["--output", lost.to_str().unwrap(), "--output", kept.to_str().unwrap(), "--fail-on", "LOW"];
+    let child = started_until(&fleet, home.path(), &files, "ListKeys");
+    fs::remove_dir_all(&folder).unwrap();
+    let output = child.wait_with_output().unwrap();
+    // It counts more than findings: who reads the file would read an old one.
+    assert_ends(&output, 1, &["lost.csv` cannot be written", "wrote "]);
+    assert!(stdout(&output).contains("alias/old") && fs::read_to_string(kept).unwrap().contains("alias/old"));
+}
+
+#[test]
+fn text_of_others_does_nothing_to_a_terminal_or_a_page() {
+    let hostile = "alias/<img src=x onerror=alert(1)>\u{1b}]0;taken\u{7}\u{202e}\u{200b}=1+1";
+    let mut key = disabled();
+    key["aliases"] = json!([hostile]);
+    key["tags"] = json!({"owner": "\u{1b}[2J\u{2066}<script>alert(2)</script>"});
+    let grantee = "arn:aws:iam::222222222222:role/\u{202e}<b>copy";
+    let open = json!({"aliases": ["alias/open"], "grants": [{"grantee": grantee, "operations": ["Decrypt"]}]});
+    let fleet = serve(json!({"keys": [key, open]}));
+    for format in ["table", "csv", "json", "html"] {
+        let output = scan(&fleet, &["--format", format, "--color", "never"]);
+        let text = stdout(&output);
+        assert!(text.contains("foreign-grant") && text.contains("role/"), "{format}: {text}");
+        let told = format!("{text}{}", stderr(&output));
+        // JSON is for programs: evidence is what AWS said, but for control characters, which JSON writes as numbers.
+        let marks: &[char] = if format == "json" { &[] } else { &['\u{202e}', '\u{2066}', '\u{200b}'] };
+        for obeyed in ['\u{1b}', '\u{7}'].iter().chain(marks) {
+            assert!(!told.contains(*obeyed), "{format}: {obeyed:?} in {told}");
+        }
+        if format == "html" {
+            assert!(!text.contains("<img") && !text.contains("<script>alert") && !text.contains("<b>copy"), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -234,6 +234,8 @@ operations! {
     LIST_ORGANIZATIONAL_UNITS_FOR_PARENT:
                                     "organizations" "ListOrganizationalUnitsForParent",
                                                                              Own(2.0),        Always,    &[PLANNER];
+    // Where a scan may not list the Regions by the account's own service, or there is none.
+    DESCRIBE_REGIONS:               "ec2"        "DescribeRegions",          Unpaced,         Always,    &[TERMINAL];
     LIST_REGIONS:                   "account"    "ListRegions",              Own(2.0),        Always,    &[PLANNER, TERMINAL];
     // The plan.
     GET_OBJECT:                     "s3"         "GetObject",                Unpaced,         Always,    &[REPORTER];
@@ -273,7 +275,7 @@ mod tests {
         let names: Vec<&str> = of_scan().map(Operation::name).collect();
         assert!(names.iter().all(|name| ["Describe", "Get", "List"].iter().any(|verb| name.starts_with(verb))));
         assert!(
-            names.contains(&"GetMetricData") && names.contains(&"GetCallerIdentity") && names.len() == 14,
+            names.contains(&"GetMetricData") && names.contains(&"GetCallerIdentity") && names.len() == 15,
             "{names:?}"
         );
     }

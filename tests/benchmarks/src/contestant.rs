@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::DONE;
+use crate::tool::Tool;
 
 /// A program that asks a fleet which of its keys do not rotate.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub enum Contestant {
         /// The program and its arguments; `{endpoint}` stands for the fleet's address.
         command: Vec<String>,
     },
+    /// A program that leaves what it found in a folder, and ends.
+    Tool(Tool),
 }
 
 /// What a run took.
@@ -49,7 +52,7 @@ pub struct Measured {
 }
 
 /// How long a run may take.
-const LIMIT: Duration = Duration::from_mins(15);
+pub(crate) const LIMIT: Duration = Duration::from_mins(15);
 
 impl Contestant {
     /// A function with these settings beside the topic.
@@ -62,6 +65,7 @@ impl Contestant {
     pub const fn name(&self) -> &str {
         match self {
             Self::Function { name, .. } | Self::Program { name, .. } => name,
+            Self::Tool(tool) => tool.name,
         }
     }
 
@@ -81,6 +85,7 @@ impl Contestant {
         let (wall, cpu, peak_memory_kib) = match self {
             Self::Function { binary, settings, .. } => invoke(binary, settings, fleet).await?,
             Self::Program { command, .. } => run(command, fleet).await?,
+            Self::Tool(tool) => tool.run(fleet)?,
         };
         let calls = fleet.calls().into_iter().filter(|(operation, _)| operation != "Publish");
         Ok(Measured {
@@ -141,6 +146,6 @@ async fn run(command: &[String], fleet: &Fleet) -> Result<(Duration, Duration, u
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -243,14 +243,42 @@ pub(crate) fn account_in(body: &[u8]) -> Option<String> {
     request.get("AccountId").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// The answer to `ListRegions`. One Region is never enabled.
+/// A Region that no account has enabled.
+const DISABLED_REGION: &str = "af-south-1";
+
+/// The Regions that the account has enabled.
+fn enabled_regions(account: &FleetDescription) -> impl Iterator<Item = &str> {
+    account.enabled_regions.as_deref().unwrap_or(std::slice::from_ref(&account.region)).iter().map(String::as_str)
+}
+
+/// The answer to EC2's `DescribeRegions`.
+pub(crate) fn described_regions(account: &FleetDescription, form: &Form, request_id: &str) -> String {
+    let disabled = form.get("AllRegions").is_some_and(|all| all == "true").then_some(DISABLED_REGION);
+    let all = enabled_regions(account).map(|name| (name, "opt-in-not-required"));
+    let all = all.chain(disabled.map(|name| (name, "not-opted-in")));
+    let items: Vec<String> = all
+        .map(|(name, status)| {
+            format!(
+                "<item><regionName>{name}</regionName><regionEndpoint>ec2.{name}.amazonaws.com</regionEndpoint>\
+                 <optInStatus>{status}</optInStatus></item>"
+            )
+        })
+        .collect();
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <DescribeRegionsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>{request_id}</requestId>\
+         <regionInfo>{}</regionInfo></DescribeRegionsResponse>",
+        items.concat()
+    )
+}
+
+/// The answer to `ListRegions`.
 pub(crate) fn regions(account: &FleetDescription, body: &[u8]) -> Value {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let asked = request.get("RegionOptStatusContains").and_then(Value::as_array);
     let is_asked = |status: &str| asked.is_none_or(|asked| asked.iter().any(|it| it == status));
-    let own = vec![account.region.clone()];
-    let enabled = account.enabled_regions.as_ref().unwrap_or(&own).iter();
-    let all = enabled.map(|name| (name.as_str(), "ENABLED_BY_DEFAULT")).chain([("af-south-1", "DISABLED")]);
+    let enabled = enabled_regions(account).map(|name| (name, "ENABLED_BY_DEFAULT"));
+    let all = enabled.chain([(DISABLED_REGION, "DISABLED")]);
     let regions: Vec<Value> = all
         .filter(|(_, status)| is_asked(status))
         .map(|(name, status)| json!({"RegionName": name, "RegionOptStatus": status}))

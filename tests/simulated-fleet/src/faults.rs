@@ -177,6 +177,7 @@ impl Fault {
             (FaultKind::Denied, Service::Account) => {
                 (403, "AccessDeniedException", denied("account", operation, resource))
             }
+            (FaultKind::Denied, Service::Ec2) => (403, "UnauthorizedOperation", denied("ec2", operation, resource)),
             (FaultKind::Denied, Service::Organizations) => {
                 (400, "AccessDeniedException", denied("organizations", operation, resource))
             }
@@ -190,6 +191,7 @@ impl Fault {
             (FaultKind::Throttled, Service::Account | Service::Organizations) => {
                 (429, "TooManyRequestsException", "Rate exceeded".to_owned())
             }
+            (FaultKind::Throttled, Service::Ec2) => (503, "RequestLimitExceeded", "Request limit exceeded.".to_owned()),
             (FaultKind::Throttled, Service::S3) => (503, "SlowDown", "Please reduce your request rate.".to_owned()),
             (FaultKind::Throttled, Service::Sns | Service::CloudWatch | Service::Sts) => {
                 (400, "Throttling", "Rate exceeded".to_owned())
@@ -202,7 +204,7 @@ impl Fault {
             (FaultKind::Throttled, Service::Tagging) => (400, "ThrottledException", "Rate exceeded".to_owned()),
             (FaultKind::ServerError, _) => {
                 let code = match service {
-                    Service::S3 | Service::Sns | Service::Sts => "InternalError",
+                    Service::Ec2 | Service::S3 | Service::Sns | Service::Sts => "InternalError",
                     Service::Account => "InternalServerException",
                     Service::Organizations => "ServiceException",
                     Service::CloudWatch => "InternalServiceError",
@@ -216,6 +218,9 @@ impl Fault {
             (FaultKind::NotFound, Service::Sns) => (404, "NotFound", "Topic does not exist".to_owned()),
             (FaultKind::NotFound, Service::Sts) => {
                 (404, "NoSuchEntity", format!("The role {resource} cannot be found."))
+            }
+            (FaultKind::NotFound, Service::Ec2) => {
+                (400, "InvalidParameterValue", "There is no such Region.".to_owned())
             }
             (FaultKind::NotFound, Service::S3) => {
                 (404, "NoSuchBucket", "The specified bucket does not exist".to_owned())

@@ -705,11 +705,27 @@ async fn sts_call(state: &FleetState, caller: Caller<'_>, operation: Operation, 
     .await
 }
 
+async fn ec2_call(state: &FleetState, caller: Caller<'_>, operation: Operation, form: &sns::Form) -> Response {
+    let served = match state.served().of_caller(caller) {
+        Ok(served) => served,
+        Err(error) => return respond(state, Service::Ec2, Err(error), &Delivery::Whole),
+    };
+    lock(&state.calls).record(operation.name(), None);
+    let fault = served.fault(operation, None);
+    suffer(state, &served, operation, "*", fault.as_ref(), || {
+        Ok(accounts::described_regions(&served.model.description, form, &state.next_id()))
+    })
+    .await
+}
+
 async fn query_call(state: &FleetState, caller: Caller<'_>, form: &sns::Form) -> Response {
     let served = state.served();
     let action = form.get("Action").map_or("", String::as_str);
     if let Some(operation) = Operation::of(Service::Sts, action) {
         return sts_call(state, caller, operation, form).await;
+    }
+    if let Some(operation) = Operation::of(Service::Ec2, action) {
+        return ec2_call(state, caller, operation, form).await;
     }
     let Some(operation) = Operation::of(Service::Sns, action) else {
         lock(&state.calls).record_unknown(action.to_owned());
@@ -781,6 +797,7 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
             Err(error),
         ) => (error.status, json!({"__type": error.code, "message": error.message}).to_string().into()),
         (Service::DynamoDb, Err(error)) => (error.status, dynamodb::render_error(&error).into()),
+        (Service::Ec2, Err(error)) => (error.status, sns::render_error_of_ec2(&error, &request_id).into()),
         (Service::S3, Err(error)) => (error.status, sns::render_bare_error(&error).into()),
         (Service::Sns | Service::Sts, Err(error)) => (error.status, sns::render_error(&error, &request_id).into()),
     };
@@ -810,7 +827,7 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
         Service::CloudTrail | Service::Kms | Service::Organizations | Service::Tagging => "application/x-amz-json-1.1",
         Service::DynamoDb => "application/x-amz-json-1.0",
         Service::S3 => "application/xml",
-        Service::Sns | Service::Sts => "text/xml",
+        Service::Ec2 | Service::Sns | Service::Sts => "text/xml",
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

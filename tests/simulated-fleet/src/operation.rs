@@ -11,6 +11,7 @@ pub(crate) enum Service {
     CloudTrail,
     CloudWatch,
     DynamoDb,
+    Ec2,
     Kms,
     Organizations,
     S3,
@@ -33,6 +34,7 @@ pub enum Operation {
     DeleteItem,
     DescribeCustomKeyStores,
     DescribeKey,
+    DescribeRegions,
     DisableKey,
     EnableKey,
     EnableKeyRotation,
@@ -74,7 +76,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 47] = [
+    const ALL: [Self; 48] = [
         Self::AssumeRole,
         Self::BatchWriteItem,
         Self::CancelKeyDeletion,
@@ -84,6 +86,7 @@ impl Operation {
         Self::DeleteItem,
         Self::DescribeCustomKeyStores,
         Self::DescribeKey,
+        Self::DescribeRegions,
         Self::DisableKey,
         Self::EnableKey,
         Self::EnableKeyRotation,
@@ -136,6 +139,7 @@ impl Operation {
             Self::DeleteItem => "DeleteItem",
             Self::DescribeCustomKeyStores => "DescribeCustomKeyStores",
             Self::DescribeKey => "DescribeKey",
+            Self::DescribeRegions => "DescribeRegions",
             Self::DisableKey => "DisableKey",
             Self::EnableKey => "EnableKey",
             Self::EnableKeyRotation => "EnableKeyRotation",
@@ -196,6 +200,7 @@ impl Operation {
             Self::ListAccounts | Self::ListAccountsForParent | Self::ListOrganizationalUnitsForParent => {
                 Service::Organizations
             }
+            Self::DescribeRegions => Service::Ec2,
             Self::ListRegions => Service::Account,
             Self::GetObject | Self::PutObject => Service::S3,
             Self::GetResources => Service::Tagging,

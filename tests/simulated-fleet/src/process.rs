@@ -9,7 +9,13 @@ pub fn peak_memory_kib(process_id: u32) -> Option<u64> {
     status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok())
 }
 
-/// The CPU time that the process has used so far; none when it has ended, or where there is no `/proc`.
+/// Has the process ended? One that nobody has waited for yet has, and its CPU time can still be read.
+pub fn has_ended(process_id: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process_id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+}
+
+/// The CPU time that the process has used so far; none when somebody has waited for its end, or where there is no `/proc`.
 pub fn cpu_time(process_id: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
     // The name in brackets may hold anything. `utime` and `stime` are the 14th and 15th field, in hundredths.

@@ -137,6 +137,10 @@ pub(crate) fn render_error(error: &ApiError, request_id: &str) -> String {
 }
 
 /// An error as S3 words it.
+pub(crate) fn render_error_of_ec2(error: &ApiError, request_id: &str) -> String {
+    format!("<Response><Errors>{}</Errors><RequestID>{request_id}</RequestID></Response>", render_bare_error(error))
+}
+
 pub(crate) fn render_bare_error(error: &ApiError) -> String {
     format!("<Error><Code>{}</Code><Message>{}</Message></Error>", escape(&error.code), escape(&error.message))
 }

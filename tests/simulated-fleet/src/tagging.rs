@@ -1,10 +1,10 @@
-//! Resource Groups Tagging's `GetResources`, for keys by one tag.
+//! Resource Groups Tagging's `GetResources`, for keys by tags or by name.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
-use crate::model::Model;
+use crate::model::{Key, Model};
 
 /// How the header `x-amz-target` ends.
 pub(crate) const TARGET: &str = ".GetResources";
@@ -18,6 +18,8 @@ struct GetResources {
     resource_type_filters: Vec<String>,
     pagination_token: Option<String>,
     resources_per_page: Option<usize>,
+    #[serde(rename = "ResourceARNList", default)]
+    resource_arn_list: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +35,9 @@ pub(crate) fn answer(model: &Model, body: &[u8]) -> Result<Value, ApiError> {
     let request: GetResources = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
     if !request.resource_type_filters.iter().all(|it| it == "kms" || it == "kms:key") {
         return Err(invalid("this fleet holds keys only".to_owned()));
+    }
+    if !request.resource_arn_list.is_empty() {
+        return of_names(model, &request).map_err(invalid);
     }
     let start: u32 = match request.pagination_token.as_deref() {
         None | Some("") => 0,
@@ -55,8 +60,26 @@ pub(crate) fn answer(model: &Model, body: &[u8]) -> Result<Value, ApiError> {
             next = key.index.to_string();
             break;
         }
-        let tags: Vec<Value> = tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
-        found.push(json!({"ResourceARN": key.arn(), "Tags": tags}));
+        found.push(entry(&key));
     }
     Ok(json!({"ResourceTagMappingList": found, "PaginationToken": next}))
+}
+
+fn entry(key: &Key<'_>) -> Value {
+    let tags = key.entry.tags.iter().map(|(key, value)| json!({"Key": key, "Value": value}));
+    json!({"ResourceARN": key.arn(), "Tags": tags.collect::<Vec<_>>()})
+}
+
+/// The tags of the keys that a request names. AWS takes a hundred names, and nothing beside them.
+fn of_names(model: &Model, request: &GetResources) -> Result<Value, String> {
+    let names = &request.resource_arn_list;
+    let has_filters = !request.tag_filters.is_empty() || !request.resource_type_filters.is_empty();
+    if names.len() > 100 || has_filters || request.resources_per_page.is_some() {
+        return Err("ResourceARNList takes up to 100 ARNs and no other parameter".to_owned());
+    }
+    let own = model.arn("kms", "key/");
+    let keys = names.iter().filter_map(|name| model.by_id(name.strip_prefix(&own)?));
+    let found = keys.filter(|key| !key.entry.gone && !key.entry.untagged_in_search && !key.entry.tags.is_empty());
+    let found: Vec<Value> = found.map(|key| entry(&key)).collect();
+    Ok(json!({"ResourceTagMappingList": found, "PaginationToken": ""}))
 }

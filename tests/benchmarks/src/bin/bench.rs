@@ -13,8 +13,7 @@ use std::time::Duration;
 use benchmarks::contestant::Contestant;
 use benchmarks::fleet::Conditions;
 use benchmarks::report::{Row, mebibytes, median, milliseconds, seconds, table};
-use benchmarks::{plot, startup};
-use jiff::Timestamp;
+use benchmarks::{machine, plot, startup};
 use simulated_fleet::harness::TOPIC;
 
 type Error = Box<dyn std::error::Error>;
@@ -241,25 +240,13 @@ fn floors() -> String {
 fn introduction() -> String {
     format!(
         "# Benchmark\n\n\
-        Made by `make bench` on {}, {} cores of {}.\n\n\
+        Made by `make bench` on {}.\n\n\
         Rows are medians of their runs, the contestants in turns within one run over one simulated fleet on the same\n\
         machine. Of twenty keys thirteen can rotate and three of those do not. Wall time counts from the start of the process\n\
         to its result; CPU time and memory are those of that process alone. rotation-checker is the release binary at the whole\n\
         of the default quotas (`KMS_QUOTA_SHARE=1`, `KMS_QUOTA_CALLERS=1`): it keeps to its pace where the fleet has no quotas\n\
         too, but for the rows with the pace off, a build for this benchmark alone. The bare client signs nothing and repeats\n\
         nothing: it shows what the fleet can serve.\n",
-        date(),
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        processor().unwrap_or_else(|| "an unknown processor".to_owned()),
+        machine::day_and_machine(),
     )
-}
-
-#[expect(clippy::disallowed_methods, reason = "the day on which it was measured")]
-fn date() -> String {
-    Timestamp::now().strftime("%Y-%m-%d").to_string()
-}
-
-fn processor() -> Option<String> {
-    let info = fs::read_to_string("/proc/cpuinfo").ok()?;
-    info.lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned()))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::accounts::{AccountDescription, account_in, organization, regions, role_in};
+use crate::accounts::{AccountDescription, account_in, described_regions, organization, regions, role_in};
 use crate::description::FleetDescription;
 use crate::faults::FaultKind;
 use crate::operation::Operation;
@@ -53,6 +53,13 @@ fn regions_are_listed_by_their_status() {
     };
     assert_eq!(names(json!({})), ["eu-west-1", "af-south-1"]);
     assert_eq!(names(json!({"RegionOptStatusContains": ["ENABLED", "ENABLED_BY_DEFAULT"]})), ["eu-west-1"]);
+    let described = |all: &str| {
+        let form = [("AllRegions".to_owned(), all.to_owned())].into_iter().collect();
+        let answer = described_regions(&account, &form, "r-1");
+        answer.split("<regionName>").skip(1).map(|it| it.split('<').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(described("false"), ["eu-west-1"]);
+    assert_eq!(described("true"), ["eu-west-1", "af-south-1"]);
     assert_eq!(account_in(br#"{"AccountId": "222222222222"}"#).as_deref(), Some("222222222222"));
     assert_eq!(role_in("arn:aws:iam::222222222222:role/a/b"), Some(("222222222222", "a/b")));
 }
