@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 
 import pytest
 from botocore.config import Config
@@ -10,6 +11,7 @@ import fleet
 import local_aws
 import template
 import usage
+from browser import CHROMIUM
 from executions import Executions
 from local_aws import NOT_YET, ROOT, LocalAws, Subscriber, built_template, quick_binaries
 
@@ -187,6 +189,45 @@ def quiet(deployment):
     """A deployment whose queues and ledger are empty when the test begins."""
     deployment.quiet()
     return deployment
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser. Without one its tests are skipped, in CI they fail."""
+    if not CHROMIUM:
+        missing = "no Chromium on this machine: the page is not tried in a browser (Debian: apt-get install chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """Opens a file in a browser of its own; whatever that complains of or asks for fails the test."""
+    contexts, complaints, requests = [], [], []
+
+    def visit(file, **options):
+        contexts.append(chromium.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield visit
+    elsewhere = {request for request in requests if not request.startswith("file:///")}
+    for context in contexts:
+        context.close()
+    assert not complaints
+    assert not elsewhere
+    assert len(requests) == len(contexts)
 
 
 def run(deployment, function=ROTATION):

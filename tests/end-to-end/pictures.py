@@ -8,7 +8,7 @@ import sys
 
 from playwright.sync_api import sync_playwright
 
-from test_page import CHROMIUM
+from browser import CHROMIUM
 
 PICTURES = {
     "report-light": ("light", 1100, 1500),

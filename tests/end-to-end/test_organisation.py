@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import fleet
+from browser import assert_accessible
 from conftest import HEALTH, ROTATION
 from local_aws import ACCOUNT, REGION, REPORTER, Subscriber
 from test_deployed import as_role
@@ -45,6 +46,10 @@ class Organisation:
         """A day's check: the reporter's answer, and what it told: change, function, account, Region, key, control."""
         answer = self.check.run()
         return answer, self.told(5 if answer["alerts"]["messages_published"] else 0)
+
+    def place_of_page(self, day):
+        """Bucket and key of the page that a day's reporter wrote."""
+        return self.outputs["ReportBucketName"], f"reports/{day[0]['execution']}.html"
 
     def told(self, wait=5, least=1):
         """What the digests that came tell, together, and how often each."""
@@ -121,8 +126,7 @@ def test_an_account_without_the_role_is_told_once_and_the_rest_goes_on(organisat
 
 
 def test_the_page_of_the_day_is_in_the_bucket_and_the_digest_links_it(organisation, first_day):
-    answer, _ = first_day
-    bucket, key = organisation.outputs["ReportBucketName"], f"reports/{answer['execution']}.html"
+    bucket, key = organisation.place_of_page(first_day)
     page = organisation.aws.client("s3").get_object(Bucket=bucket, Key=key)
     assert page["ContentType"] == "text/html; charset=utf-8"
     text = page["Body"].read().decode()
@@ -130,6 +134,25 @@ def test_the_page_of_the_day_is_in_the_bucket_and_the_digest_links_it(organisati
         assert said in text, said
     link = f"https://{REGION}.console.aws.amazon.com/s3/object/{bucket}?region={REGION}&prefix={key}"
     assert organisation.pages[0] == link
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_the_page_of_the_day_in_a_browser(organisation, first_day, visit, tmp_path, scheme, width):
+    bucket, key = organisation.place_of_page(first_day)
+    file = tmp_path / "page.html"
+    organisation.aws.client("s3").download_file(bucket, key, str(file))
+    page = visit(file, color_scheme=scheme, viewport={"width": width, "height": 800})
+    _, told = first_day
+    # Of the whole organisation, as the digest told it.
+    assert page.locator("#keys li").count() == len(told)
+    page.locator("[name=control]").select_option("rotation-enabled")
+    page.wait_for_function("() => document.getElementById('shown').textContent.includes(' of ')")
+    left = page.locator("#keys li:not([hidden]) > code").all_text_contents()
+    assert left == ["rotation-enabled"] * sum(place[-1] == "rotation-enabled" for place in told)
+    page.locator("[type=reset]").click()
+    page.locator("[name=open]").click()
+    page.locator("#about summary").click()
+    assert_accessible(page, width)
 
 
 def test_the_chat_gets_the_digest_in_short(organisation, first_day):

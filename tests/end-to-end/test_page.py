@@ -1,17 +1,15 @@
 """The page of findings in a real browser. It comes from the crate that makes it, by its example `page`."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import time
 
 import pytest
 
+from browser import assert_accessible
 from local_aws import ROOT
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 LARGE = 10_000
 CONTROLS = ("pending-deletion", "foreign-access", "rotation-enabled", "key-unused")
 
@@ -39,44 +37,14 @@ def pages(tmp_path_factory):
     return page
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    if not CHROMIUM:
-        missing = "no Chromium on this machine: the page is not tried in a browser (Debian: apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def show(chromium, pages):
-    """Opens a page in a browser of its own; whatever that complains of or asks for fails the test."""
-    contexts, complaints, requests = [], [], []
+def show(visit, pages):
+    """Visits the page of so many findings."""
 
     def show(findings=40, **options):
-        contexts.append(chromium.new_context(**options))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        url = pages(findings).as_uri()
-        page.goto(url)
-        page.url_of_file = url
-        return page
+        return visit(pages(findings), **options)
 
-    yield show
-    files = {request for request in requests if not request.startswith("file:///")}
-    for context in contexts:
-        context.close()
-    assert not complaints
-    assert not files
-    assert len(requests) == len(contexts)
+    return show
 
 
 def shown(page):
@@ -186,14 +154,10 @@ def test_a_script_that_is_not_its_own_does_not_run(pages, chromium, tmp_path):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_is_accessible(show, scheme, width):
-    from axe_playwright_python.sync_playwright import Axe
-
     page = show(color_scheme=scheme, viewport={"width": width, "height": 800})
     page.locator("[name=open]").click()
     page.locator("#about summary").click()
-    results = Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert_accessible(page, width)
 
 
 def test_it_is_usable_by_the_keyboard(show):
