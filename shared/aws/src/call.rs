@@ -3,16 +3,15 @@
 //! Pacing and retries belong together: a retry is a request and takes a slot of the quota like any other. That is why the
 //! SDK's own retries are off.
 
-use std::cell::Cell;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
-use backon::{ExponentialBuilder, Retryable};
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use domain::failure::{Cause, Failure};
+use tokio::time::sleep;
 
 use crate::failure::{failure, is_of_key_store};
 use crate::operation::{Operation, Repeat};
@@ -74,60 +73,59 @@ impl Calls {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let answer = Cell::new(None);
-        let attempt = || -> Attempt<'_> {
-            Box::pin(async {
-                let result = request().await;
-                answer.set(Some(result.map_err(|error| failure(operation, &error))?));
-                Ok(())
-            })
-        };
-        self.try_until_answered(operation, &attempt).await?;
-        answer.take().ok_or_else(|| operation.unreadable("no answer came"))
-    }
-
-    /// The tries of a call. Of no type of the call's, so that it is compiled once for all of them.
-    async fn try_until_answered<'a>(
-        &self,
-        operation: Operation,
-        attempt: &dyn Fn() -> Attempt<'a>,
-    ) -> Result<(), Failure> {
-        let paced = || async {
+        let mut tries = Tries::begin();
+        loop {
             self.paces.wait(operation).await;
             self.counts.sent.fetch_add(1, Ordering::Relaxed);
-            let result = attempt().await;
-            if let Err(failure) = &result {
-                // A key store's proxy that cannot keep up is no quota of KMS's.
-                if failure.cause == Cause::Throttled && !is_of_key_store(operation, failure.code.as_deref()) {
-                    self.counts.throttled.fetch_add(1, Ordering::Relaxed);
-                }
-                tracing::debug!(
-                    service = operation.service(),
-                    operation = operation.name(),
-                    cause = ?failure.cause,
-                    message = %failure.message,
-                    "a try failed"
-                );
+            let failure = match request().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failure(operation, &error),
+            };
+            self.note(operation, &failure);
+            match tries.wait_after(operation, &failure) {
+                Some(wait) => sleep(wait).await,
+                None => return Err(failure),
             }
-            result
-        };
+        }
+    }
+
+    /// Counts and logs a try that failed.
+    fn note(&self, operation: Operation, failure: &Failure) {
+        // A key store's proxy that cannot keep up is no quota of KMS's.
+        if failure.cause == Cause::Throttled && !is_of_key_store(operation, failure.code.as_deref()) {
+            self.counts.throttled.fetch_add(1, Ordering::Relaxed);
+        }
+        tracing::debug!(
+            service = operation.service(),
+            operation = operation.name(),
+            cause = ?failure.cause,
+            message = %failure.message,
+            "a try failed"
+        );
+    }
+}
+
+/// The tries of one call that have failed, and the waits to come.
+struct Tries {
+    failed: usize,
+    waits: ExponentialBackoff,
+}
+
+impl Tries {
+    fn begin() -> Self {
         let waits = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_jitter()
             .with_max_times(TRIES_WHEN_THROTTLED - 1);
-        let mut tries = 0;
-        paced
-            .retry(waits)
-            .when(|failure: &Failure| {
-                tries += 1;
-                may_be_repeated(operation, failure, tries)
-            })
-            .await
+        Self { failed: 0, waits: waits.build() }
+    }
+
+    /// How long to wait before the next try; `None` if there is none.
+    fn wait_after(&mut self, operation: Operation, failure: &Failure) -> Option<Duration> {
+        self.failed += 1;
+        may_be_repeated(operation, failure, self.failed).then(|| self.waits.next()).flatten()
     }
 }
-
-/// One try of a call.
-type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
 
 /// May a call be made again that has failed after n tries?
 fn may_be_repeated(operation: Operation, failure: &Failure, tries: usize) -> bool {
@@ -170,6 +168,18 @@ mod tests {
             let after_three = may_be_repeated(DESCRIBE_KEY, &failure, TRIES);
             assert_eq!(after_three, cause == Cause::Throttled, "{cause:?} {code:?}");
         }
+    }
+
+    #[test]
+    fn calls_that_fail_together_are_not_repeated_together() {
+        let throttled = Failure { cause: Cause::Throttled, ..DESCRIBE_KEY.unreadable("") };
+        let waits = || {
+            let mut tries = Tries::begin();
+            (0..).map_while(|_| tries.wait_after(DESCRIBE_KEY, &throttled)).collect::<Vec<_>>()
+        };
+        let (one, other) = (waits(), waits());
+        assert_eq!((one.len(), other.len()), (TRIES_WHEN_THROTTLED - 1, TRIES_WHEN_THROTTLED - 1));
+        assert!(one != other && one.iter().zip(&one[1..]).all(|(wait, next)| wait < next), "{one:?} {other:?}");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use tokio::time::sleep;
 use crate::operation::{ALL, Cryptography, Operation};
 
 /// The least wait for a slot. The slots that come free meanwhile go one after the other, without a timer for each; it is a
-/// twentieth of the burst.
-const LEAST_WAIT: Duration = Duration::from_millis(5);
+/// fifth of the burst.
+const LEAST_WAIT: Duration = Duration::from_millis(20);
 
 /// The pace of one quota.
 #[derive(Debug)]
