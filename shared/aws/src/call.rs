@@ -77,7 +77,8 @@ impl Calls {
         loop {
             self.paces.wait(operation).await;
             self.counts.sent.fetch_add(1, Ordering::Relaxed);
-            let failure = match request().await {
+            // The SDK's futures are large, and every caller's would be as large.
+            let failure = match Box::pin(request()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => failure(operation, &error),
             };
