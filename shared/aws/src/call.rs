@@ -13,7 +13,7 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use domain::failure::{Cause, Failure};
 use tokio::time::sleep;
 
-use crate::failure::{failure, is_of_key_store};
+use crate::failure::{failure, is_of_clock, is_of_key_store};
 use crate::operation::{Operation, Repeat};
 use crate::pace::{Paces, QuotaShare};
 
@@ -134,6 +134,7 @@ fn may_be_repeated(operation: Operation, failure: &Failure, tries: usize) -> boo
     match failure.cause {
         // AWS has refused it: nothing has happened.
         Cause::Throttled if !is_of_key_store(operation, failure.code.as_deref()) => true,
+        Cause::Unexpected if is_of_clock(failure.code.as_deref()) => tries < TRIES,
         Cause::Throttled | Cause::Timeout | Cause::ServiceError => repeat == Repeat::Always && tries < TRIES,
         // An answer that cannot be read may have been cut off on the way.
         Cause::Unexpected => {
@@ -159,6 +160,8 @@ mod tests {
             (Cause::ServiceError, Some("KMSInternalException"), true, false),
             (Cause::Unexpected, None, true, false),
             (Cause::Unexpected, Some("KMSInvalidStateException"), false, false),
+            (Cause::Unexpected, Some("InvalidSignatureException"), true, true),
+            (Cause::Unexpected, Some("ExpiredTokenException"), false, false),
             (Cause::AccessDenied, Some("AccessDeniedException"), false, false),
             (Cause::NotFound, Some("NotFoundException"), false, false),
             (Cause::Unsupported, Some("UnsupportedOperationException"), false, false),

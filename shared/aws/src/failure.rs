@@ -32,6 +32,8 @@ where
 /// Denial and throttling are not modelled everywhere: only the code tells.
 fn cause_of_answer(code: Option<&str>, status: u16) -> Cause {
     match code {
+        // Some services give them the status of a denial, and nobody has denied anything.
+        _ if is_of_clock(code) || is_of_expiry(code) => Cause::Unexpected,
         // SNS says what happened to the topic's key by codes that begin with `KMS`.
         Some("AccessDeniedException" | "AccessDenied" | "AuthorizationError" | "KMSAccessDenied") => {
             Cause::AccessDenied
@@ -53,6 +55,16 @@ fn cause_of_answer(code: Option<&str>, status: u16) -> Cause {
         _ if status == 403 => Cause::AccessDenied,
         _ => Cause::Unexpected,
     }
+}
+
+/// Was the call refused for its time? The SDK has the service's from that answer, and signs the next try by it.
+pub(crate) fn is_of_clock(code: Option<&str>) -> bool {
+    matches!(code, Some("InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestTimeTooSkewed"))
+}
+
+/// Was the call refused since its credentials had expired?
+pub fn is_of_expiry(code: Option<&str>) -> bool {
+    matches!(code, Some("ExpiredTokenException" | "ExpiredToken"))
 }
 
 /// Is it the failure of a key in a custom key store that may have many causes?
@@ -110,6 +122,8 @@ mod tests {
             (Some("KMSDisabled"), 400, Cause::Unexpected),
             (Some("KMSAccessDenied"), 400, Cause::AccessDenied),
             (Some("AuthorizationError"), 403, Cause::AccessDenied),
+            (Some("SignatureDoesNotMatch"), 403, Cause::Unexpected),
+            (Some("ExpiredToken"), 403, Cause::Unexpected),
             (Some("KMSInternalException"), 500, Cause::ServiceError),
             (Some("DependencyTimeoutException"), 503, Cause::ServiceError),
             (None, 500, Cause::ServiceError),

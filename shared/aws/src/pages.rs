@@ -7,12 +7,12 @@ use crate::operation::Operation;
 /// How often in a row a listing may give the marker that it was asked with, as an empty page in between does.
 const MAX_STANDSTILLS: u32 = 3;
 
-/// Where a listing stands.
+/// Where a listing stands, by markers of a type: text, or in DynamoDB an item's key.
 #[derive(Debug)]
-pub struct Pages {
+pub struct Pages<M = String> {
     operation: Operation,
     next: Next,
-    marker: Option<String>,
+    marker: Option<M>,
     standstills: u32,
 }
 
@@ -25,7 +25,7 @@ enum Next {
     BrokenOff(&'static str),
 }
 
-impl Pages {
+impl<M: Clone + PartialEq> Pages<M> {
     /// The pages of a listing by that operation.
     pub fn of(operation: Operation) -> Self {
         Self { operation, next: Next::Page, marker: None, standstills: 0 }
@@ -38,8 +38,8 @@ impl Pages {
     /// The call failed, or the page before breaks off: it says that there is more, but not where.
     pub async fn next<P>(
         &mut self,
-        ask: impl AsyncFnOnce(Option<String>) -> Result<P, Failure>,
-        turn: impl FnOnce(&P) -> (bool, Option<String>),
+        ask: impl AsyncFnOnce(Option<M>) -> Result<P, Failure>,
+        turn: impl FnOnce(&P) -> (bool, Option<M>),
     ) -> Result<Option<P>, Failure> {
         match self.next {
             Next::Page => {}
@@ -52,7 +52,7 @@ impl Pages {
         Ok(Some(page))
     }
 
-    fn turn(&mut self, truncated: bool, marker: Option<String>) -> Next {
+    fn turn(&mut self, truncated: bool, marker: Option<M>) -> Next {
         if !truncated {
             return Next::Nothing;
         }

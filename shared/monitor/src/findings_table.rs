@@ -23,7 +23,9 @@ use std::time::Duration;
 
 use aws::failure::error_summary;
 use aws::operation::{BATCH_WRITE_ITEM, DELETE_ITEM, PUT_ITEM, QUERY, SCAN};
+use aws::pages::Pages;
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, PutRequest, WriteRequest};
 use domain::failure::Failure;
 use domain::ledger::Record;
@@ -53,7 +55,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest such wait.
 const MAX_WAIT: Duration = Duration::from_secs(3);
 
-type Item = HashMap<String, AttributeValue>;
+pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// Name of the sparse index, and of its partition key.
 const WAITS: &str = "waits";
@@ -292,16 +294,16 @@ impl<'a> FindingsTable<'a> {
             .expression_attribute_values(":pk", AttributeValue::S(self.partition.clone()))
             .expression_attribute_values(":open", AttributeValue::S("open#".to_owned()));
         let mut records = Vec::new();
-        let mut start = None;
-        loop {
+        let mut pages = Pages::of(QUERY);
+        let ask = async |start: Option<Item>| {
             let query = async || request.clone().set_exclusive_start_key(start.clone()).send().await;
-            let page = timeout_at(until, self.home.calls.make(QUERY, query)).await.map_err(|_| self.out_of_time())?;
-            let page = page.map_err(|failure| self.failed(&failure))?;
+            self.home.calls.make(QUERY, query).await
+        };
+        loop {
+            let page = timeout_at(until, pages.next(ask, |page| more(page.last_evaluated_key.as_ref()))).await;
+            let page = page.map_err(|_| self.out_of_time())?.map_err(|failure| self.failed(&failure))?;
+            let Some(page) = page else { return Ok(records) };
             records.extend(page.items.unwrap_or_default().into_iter().filter_map(open_record));
-            start = page.last_evaluated_key.filter(|key| !key.is_empty());
-            if start.is_none() {
-                return Ok(records);
-            }
         }
     }
 
@@ -446,9 +448,10 @@ async fn waiting_in(home: &Home, waits: String, until: Instant) -> Result<BTreeS
     let name = home.settings.findings_table.as_deref().unwrap_or_default();
     let unavailable = |cause: String| RunError::LedgerUnavailable { table: name.to_owned(), cause };
     let mut found = BTreeSet::new();
-    // No partition's name begins with anything less.
-    let mut after = "#".to_owned();
-    loop {
+    let mut pages = Pages::of(QUERY);
+    let ask = async |after: Option<String>| {
+        // No partition's name begins with anything less.
+        let after = after.unwrap_or_else(|| "#".to_owned());
         let request = home
             .dynamodb
             .query()
@@ -458,18 +461,26 @@ async fn waiting_in(home: &Home, waits: String, until: Instant) -> Result<BTreeS
             .expression_attribute_names("#waits", WAITS)
             .expression_attribute_names("#pk", "pk")
             .expression_attribute_values(":waits", AttributeValue::S(waits.clone()))
-            .expression_attribute_values(":after", AttributeValue::S(after.clone()));
-        let page = timeout_at(until, home.calls.make(QUERY, async || request.clone().send().await)).await;
+            .expression_attribute_values(":after", AttributeValue::S(after));
+        home.calls.make(QUERY, async || request.clone().send().await).await
+    };
+    let partition = |item: &Item| item.get("pk")?.as_s().ok().cloned();
+    loop {
+        let turn = |page: &QueryOutput| {
+            let (truncated, last) = more(page.last_evaluated_key.as_ref());
+            (truncated, last.as_ref().and_then(partition))
+        };
+        let page = timeout_at(until, pages.next(ask, turn)).await;
         let page = page.map_err(|_| unavailable("the time of the invocation ran out".to_owned()))?;
-        let page = page.map_err(|failure| unavailable(error_summary(&failure)))?;
-        let partitions = page.items.iter().flatten().filter_map(|item| item.get("pk")?.as_s().ok().cloned());
-        found.extend(partitions);
-        let more = page.last_evaluated_key.is_some_and(|key| !key.is_empty());
-        match found.last().filter(|last| more && **last > after) {
-            Some(last) => after.clone_from(last),
-            None => return Ok(found),
-        }
+        let Some(page) = page.map_err(|failure| unavailable(error_summary(&failure)))? else { return Ok(found) };
+        found.extend(page.items.iter().flatten().filter_map(partition));
     }
+}
+
+/// Is there more behind a page, and from where on?
+pub(crate) fn more(last_evaluated_key: Option<&Item>) -> (bool, Option<Item>) {
+    let last = last_evaluated_key.filter(|key| !key.is_empty()).cloned();
+    (last.is_some(), last)
 }
 
 fn waiting_partition(n: u32) -> String {
@@ -497,20 +508,19 @@ pub async fn all_open(home: &Home, until: Instant) -> Result<Vec<(FindingsTable<
         .expression_attribute_names("#sk", "sk")
         .expression_attribute_values(":open", AttributeValue::S("open#".to_owned()));
     let mut open = Vec::new();
-    let mut start = None;
-    loop {
+    let mut pages = Pages::of(SCAN);
+    let ask = async |start: Option<Item>| {
         let scan = async || request.clone().set_exclusive_start_key(start.clone()).send().await;
-        let page = timeout_at(until, home.calls.make(SCAN, scan)).await;
+        home.calls.make(SCAN, scan).await
+    };
+    loop {
+        let page = timeout_at(until, pages.next(ask, |page| more(page.last_evaluated_key.as_ref()))).await;
         let page = page.map_err(|_| unavailable("the time of the invocation ran out".to_owned()))?;
-        let page = page.map_err(|failure| unavailable(error_summary(&failure)))?;
+        let Some(page) = page.map_err(|failure| unavailable(error_summary(&failure)))? else { return Ok(open) };
         open.extend(page.items.unwrap_or_default().into_iter().filter_map(|item| {
             let partition = item.get("pk")?.as_s().ok()?.clone();
             Some((FindingsTable::partition(home, partition)?, open_record(item)?))
         }));
-        start = page.last_evaluated_key.filter(|key| !key.is_empty());
-        if start.is_none() {
-            return Ok(open);
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use aws::failure::error_summary;
+use aws::failure::{error_summary, is_of_expiry};
 use aws::sts::{Credentials, SharedCredentialsProvider, Sts};
 use aws_config::{Region, SdkConfig};
 use domain::failure::{Cause, Failure};
@@ -151,8 +151,8 @@ impl MemberAccounts {
         let credentials = assumed.map_err(|failure| role_not_assumed(&failure, account_id, &role_arn))?;
         let account = self.account_of(&credentials).await.map_err(|failure| {
             let words = format!("account {account_id}: the credentials of {role_arn} do not work ({})", said(&failure));
-            let reason =
-                if failure.cause == Cause::AccessDenied { "credentials_refused" } else { failure.cause.reason() };
+            let refused = failure.cause == Cause::AccessDenied || is_of_expiry(failure.code.as_deref());
+            let reason = if refused { "credentials_refused" } else { failure.cause.reason() };
             NotReachable { reason, words }
         })?;
         if account != *account_id {

@@ -5,6 +5,7 @@
 
 use aws::failure::error_summary;
 use aws::operation::{PUT_ITEM, QUERY};
+use aws::pages::Pages;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::location::Location;
 use domain::outcome::{Done, Outcome};
@@ -14,6 +15,7 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::RunError;
+use crate::findings_table::{self, more};
 use crate::target::Home;
 
 /// How long an outcome is kept.
@@ -86,12 +88,16 @@ pub async fn read(home: &Home, execution: &str, until: Instant) -> Result<Vec<Ou
         .expression_attribute_names("#pk", "pk")
         .expression_attribute_values(":pk", AttributeValue::S(partition(execution)));
     let mut outcomes = Vec::new();
-    let mut start = None;
-    loop {
+    let mut pages = Pages::of(QUERY);
+    let ask = async |start: Option<findings_table::Item>| {
         let query = async || request.clone().set_exclusive_start_key(start.clone()).send().await;
-        let page = timeout_at(until, home.calls.make(QUERY, query)).await;
+        home.calls.make(QUERY, query).await
+    };
+    loop {
+        let page = timeout_at(until, pages.next(ask, |page| more(page.last_evaluated_key.as_ref()))).await;
         let page = page.map_err(|_| unavailable(home, "the time of the invocation ran out"))?;
         let page = page.map_err(|failure| unavailable(home, error_summary(&failure)))?;
+        let Some(page) = page else { return Ok(outcomes) };
         for item in page.items.unwrap_or_default() {
             let sort_key = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
             let attributes = serde_dynamo::aws_sdk_dynamodb_1::from_item::<Map<String, Value>>(item);
@@ -100,10 +106,6 @@ pub async fn read(home: &Home, execution: &str, until: Instant) -> Result<Vec<Ou
                 tracing::error!(sort_key, "the outcome of a check makes no sense");
             }
             outcomes.extend(outcome);
-        }
-        start = page.last_evaluated_key.filter(|key| !key.is_empty());
-        if start.is_none() {
-            return Ok(outcomes);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The pages that say what stands in code: every control, every setting, every call. They are written from the code, and a
 //! test fails where one of them is older.
 
+pub mod fault_matrix;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -51,10 +53,11 @@ fn functions() -> [Function; 6] {
 }
 
 /// The pages, with their paths from the root of the project.
-pub fn pages() -> [(&'static str, String); 6] {
+pub fn pages() -> [(&'static str, String); 7] {
     [
         ("docs/controls.md", controls_page()),
         ("docs/controls.json", pretty(&controls_json())),
+        ("docs/fault-matrix.md", fault_matrix::page()),
         ("docs/key-combinations.md", combinations_page()),
         ("docs/settings.md", settings_page()),
         ("tests/calls.json", pretty(&calls_json())),

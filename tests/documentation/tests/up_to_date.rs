@@ -16,3 +16,9 @@ fn pages_are_as_the_code_says() {
     }
     assert!(written.is_empty(), "these were older than the code and are written anew, commit them: {written:?}");
 }
+
+#[test]
+fn every_result_of_the_fault_matrix_has_a_meaning() {
+    let without_meaning = documentation::fault_matrix::without_meaning();
+    assert!(without_meaning.is_empty(), "{without_meaning:?}");
+}

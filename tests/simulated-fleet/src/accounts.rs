@@ -230,11 +230,19 @@ pub(crate) fn organization(
         _ => ("Accounts", accounts.collect()),
     };
     let start = text("NextToken").and_then(|token| token.parse().ok()).unwrap_or(0_usize);
-    let size = if page_fault == Some(FaultKind::EmptyPage) { 0 } else { PAGE };
-    let page: Vec<&Value> = all.iter().skip(start).take(size).collect();
-    let next = start.saturating_add(size);
-    let token = (next < all.len()).then(|| next.to_string());
+    let (page, token) = page(&all, start, page_fault);
     Ok(json!({member: page, "NextToken": token}))
+}
+
+/// A page of entries, and the token of the next one.
+fn page(all: &[Value], start: usize, page_fault: Option<FaultKind>) -> (Vec<&Value>, Option<String>) {
+    let size = if page_fault == Some(FaultKind::EmptyPage) { 0 } else { PAGE };
+    let next = start.saturating_add(size);
+    let token = match page_fault {
+        Some(FaultKind::SameMarker | FaultKind::EmptyPage) => Some(start),
+        _ => (next < all.len()).then_some(next),
+    };
+    (all.iter().skip(start).take(size).collect(), token.map(|token| token.to_string()))
 }
 
 /// Which account a `ListRegions` asks about; `None` for the caller's own.
@@ -273,7 +281,7 @@ pub(crate) fn described_regions(account: &FleetDescription, form: &Form, request
 }
 
 /// The answer to `ListRegions`.
-pub(crate) fn regions(account: &FleetDescription, body: &[u8]) -> Value {
+pub(crate) fn regions(account: &FleetDescription, body: &[u8], page_fault: Option<FaultKind>) -> Value {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let asked = request.get("RegionOptStatusContains").and_then(Value::as_array);
     let is_asked = |status: &str| asked.is_none_or(|asked| asked.iter().any(|it| it == status));
@@ -283,5 +291,7 @@ pub(crate) fn regions(account: &FleetDescription, body: &[u8]) -> Value {
         .filter(|(_, status)| is_asked(status))
         .map(|(name, status)| json!({"RegionName": name, "RegionOptStatus": status}))
         .collect();
-    json!({"Regions": regions})
+    let start = request.get("NextToken").and_then(Value::as_str).and_then(|token| token.parse().ok());
+    let (page, token) = page(&regions, start.unwrap_or(0), page_fault);
+    json!({"Regions": page, "NextToken": token})
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
 use crate::expression::{Comparator, Condition, Operand, Substitutes, parse, validation};
+use crate::faults::FaultKind;
 use crate::operation::Operation;
 use crate::table::{Attribute, INDEX, Item, ItemKey, Tables, size};
 
@@ -29,6 +30,8 @@ pub(crate) struct Rules {
     pub(crate) index_lag: usize,
     /// How many writes of a batch are applied; the others are left unprocessed.
     pub(crate) processed: Option<usize>,
+    /// What is wrong with the pages of `Query` and `Scan`.
+    pub(crate) page_fault: Option<FaultKind>,
 }
 
 #[derive(Deserialize)]
@@ -120,8 +123,8 @@ pub(crate) fn answer(tables: &mut Tables, operation: Operation, body: &[u8], rul
         Operation::PutItem => put_item(tables, request(body)?),
         Operation::DeleteItem => delete_item(tables, &request(body)?),
         Operation::GetItem => get_item(tables, &request(body)?),
-        Operation::Query => query(tables, &request(body)?, rules),
-        Operation::Scan => scan(tables, &request(body)?, rules),
+        Operation::Query => Ok(spoilt(query(tables, &request(body)?, rules)?, body, rules.page_fault)),
+        Operation::Scan => Ok(spoilt(scan(tables, &request(body)?, rules)?, body, rules.page_fault)),
         Operation::BatchWriteItem => batch_write_item(tables, request(body)?, rules),
         _ => Err(crate::kms::unknown_operation()),
     }
@@ -172,6 +175,27 @@ fn delete_item(tables: &mut Tables, delete: &DeleteItem) -> Result<Value, ApiErr
 fn get_item(tables: &Tables, get: &GetItem) -> Result<Value, ApiError> {
     let item = table(tables, &get.table_name)?.get(&key(&get.key)?);
     Ok(item.map_or_else(|| json!({}), |item| json!({ "Item": item })))
+}
+
+/// The page as a fault of pages will have it: with the key that it was asked with, or one that comes before all items.
+fn spoilt(mut page: Value, body: &[u8], page_fault: Option<FaultKind>) -> Value {
+    let (Some(fault), Some(members)) = (page_fault, page.as_object_mut()) else { return page };
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let asked_with = request.get("ExclusiveStartKey").filter(|key| !key.is_null()).cloned();
+    let values = request.get("ExpressionAttributeValues");
+    let value = |name: &str| Some(values?.get(name)?.get("S")?.as_str()?.to_owned());
+    let pk = value(":pk").unwrap_or_else(|| " ".to_owned());
+    let mut first = json!({"pk": {"S": pk}, "sk": {"S": " "}});
+    if let (Some(waits), Some(first)) = (value(":waits"), first.as_object_mut()) {
+        first.insert("pk".to_owned(), json!({"S": value(":after")}));
+        first.insert(INDEX.to_owned(), json!({"S": waits}));
+    }
+    if fault == FaultKind::EmptyPage {
+        members.insert("Items".to_owned(), json!([]));
+        members.insert("Count".to_owned(), 0.into());
+    }
+    members.insert("LastEvaluatedKey".to_owned(), asked_with.unwrap_or(first));
+    page
 }
 
 /// All items, page by page, as far as they pass the filter: a page counts what it looked at.

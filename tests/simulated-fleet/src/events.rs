@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::description::{FleetDescription, KeyDescription};
 use crate::error::ApiError;
+use crate::faults::FaultKind;
 use crate::kms::date;
 use crate::model::Model;
 
@@ -56,7 +57,7 @@ struct Attribute {
     attribute_value: String,
 }
 
-pub(crate) fn answer(model: &Model, body: &[u8]) -> Result<Value, ApiError> {
+pub(crate) fn answer(model: &Model, body: &[u8], page_fault: Option<FaultKind>) -> Result<Value, ApiError> {
     let invalid = |code: &str, message: &str| ApiError::bad_request(code, message);
     let request: LookupEvents =
         serde_json::from_slice(body).map_err(|error| invalid("SerializationException", &error.to_string()))?;
@@ -88,14 +89,16 @@ pub(crate) fn answer(model: &Model, body: &[u8]) -> Result<Value, ApiError> {
             .and_then(|start| start.parse().ok())
             .ok_or_else(|| invalid("InvalidNextTokenException", "The token is not one of CloudTrail's."))?,
     };
-    let end = start.saturating_add(page.min(model.description.page_size.unwrap_or(page)));
+    let size = if page_fault == Some(FaultKind::EmptyPage) { 0 } else { page };
+    let end = start.saturating_add(size.min(model.description.page_size.unwrap_or(size)));
     let shown = events.iter().enumerate().skip(start).take(end.saturating_sub(start));
     let shown: Vec<Value> = shown.map(|(number, event)| render(number, event, arn, &model.description)).collect();
     let mut answer = json!({ "Events": shown });
-    if end < events.len()
+    let next = if page_fault.is_some() { start } else { end };
+    if (page_fault.is_some() || next < events.len())
         && let Some(members) = answer.as_object_mut()
     {
-        members.insert("NextToken".to_owned(), format!("events-{end}").into());
+        members.insert("NextToken".to_owned(), format!("events-{next}").into());
     }
     Ok(answer)
 }

@@ -51,6 +51,17 @@ pub enum FaultKind {
     Truncated,
     /// The connection is closed in the middle of the body.
     Cut,
+    /// The connection is closed before a byte of the answer; nothing is applied. One address serves all calls, so it cannot
+    /// refuse the connections of one operation alone.
+    Refused,
+    /// The body comes a byte a second, and its last byte never. An answer without a body comes whole.
+    Drip,
+    /// The service's clock is five hours ahead, by the date on every answer of the fleet too. A call that is not signed by
+    /// that clock is refused: `InvalidSignatureException`; of SNS and STS `SignatureDoesNotMatch`, of S3
+    /// `RequestTimeTooSkewed`.
+    ClockSkew,
+    /// `ExpiredTokenException`; of SNS, STS, S3 and CloudWatch `ExpiredToken`.
+    Expired,
     /// `NotFoundException`; of SNS `NotFound` with status 404, of DynamoDB and CloudWatch `ResourceNotFoundException`.
     NotFound,
     /// Any error: `status`, `code`, `message`.
@@ -237,6 +248,22 @@ impl Fault {
             (FaultKind::NotFound, Service::Kms) => {
                 (400, "NotFoundException", format!("Key '{resource}' does not exist"))
             }
+            (FaultKind::ClockSkew, Service::S3) => (
+                403,
+                "RequestTimeTooSkewed",
+                "The difference between the request time and the current time is too large.".to_owned(),
+            ),
+            (FaultKind::ClockSkew, Service::Sns | Service::Sts) => (403, "SignatureDoesNotMatch", SKEWED.to_owned()),
+            (FaultKind::ClockSkew, Service::Account | Service::CloudWatch) => {
+                (403, "InvalidSignatureException", SKEWED.to_owned())
+            }
+            (FaultKind::ClockSkew, _) => (400, "InvalidSignatureException", SKEWED.to_owned()),
+            (FaultKind::Expired, Service::S3) => (400, "ExpiredToken", EXPIRED.to_owned()),
+            (FaultKind::Expired, Service::Sns | Service::Sts | Service::CloudWatch) => {
+                (403, "ExpiredToken", EXPIRED.to_owned())
+            }
+            (FaultKind::Expired, Service::Account) => (403, "ExpiredTokenException", EXPIRED.to_owned()),
+            (FaultKind::Expired, _) => (400, "ExpiredTokenException", EXPIRED.to_owned()),
             (FaultKind::Error, _) => (
                 self.status.unwrap_or(400),
                 self.code.as_deref().unwrap_or_default(),
@@ -248,6 +275,8 @@ impl Fault {
     }
 }
 
+const SKEWED: &str = "Signature expired: the request was signed hours before the service's clock.";
+const EXPIRED: &str = "The security token included in the request is expired";
 const THROTTLED: &str = "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.";
 
 fn denied(service: &str, operation: Operation, resource: &str) -> String {

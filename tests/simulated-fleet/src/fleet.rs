@@ -13,8 +13,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
-use futures::stream::{self, StreamExt as _};
-use jiff::Timestamp;
+use futures::stream::{self, Stream, StreamExt as _};
+use jiff::tz::Offset;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::accounts::{self, AssumedRole, Caller, Sessions};
@@ -276,6 +277,8 @@ struct ServedFleet {
     quotas: Arc<Quotas>,
     /// The other Regions that the description knows.
     elsewhere: BTreeMap<String, Arc<ServedFleet>>,
+    /// Does any of its faults say so, anywhere?
+    clock_is_ahead: bool,
     /// The other accounts that the description knows.
     accounts: BTreeMap<String, Arc<ServedFleet>>,
 }
@@ -329,9 +332,12 @@ impl ServedFleet {
             let served = served.map_err(|error| error.within(&format!("accounts.{id}")))?;
             accounts.insert(id.clone(), Arc::new(served));
         }
+        let of_keys = description.keys.iter().flat_map(|key| key.faults.values());
+        let clock_is_ahead = description.faults.values().chain(of_keys).any(|it| it.kind == FaultKind::ClockSkew)
+            || elsewhere.values().chain(accounts.values()).any(|served| served.clock_is_ahead);
         let model = Model::new(description)?;
         let (asked, reads, quotas) = (Arc::default(), Arc::default(), Arc::default());
-        Ok(Self { model, asked, reads, quotas, elsewhere, accounts })
+        Ok(Self { model, asked, reads, quotas, elsewhere, accounts, clock_is_ahead })
     }
 
     /// What is being served for that caller, if its credentials are good.
@@ -410,6 +416,34 @@ enum Delivery {
     Whole,
     Truncated,
     Cut,
+    Refused,
+    Drip,
+}
+
+tokio::task_local! {
+    /// When the request that is being answered was signed, as it says itself.
+    static SIGNED_AT: Option<Timestamp>;
+}
+
+/// How far the clock of a service with the fault `clock_skew` is ahead.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(5);
+/// How far from its own clock a service takes a signature.
+const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// Was the request signed by the clock that is ahead?
+fn is_signed_by_clock_ahead() -> bool {
+    let signed_at = SIGNED_AT.try_with(|signed_at| *signed_at).unwrap_or_default();
+    signed_at.is_some_and(|signed_at| {
+        let ahead = signed_at.duration_since(wall_clock());
+        (ahead - CLOCK_SKEW).abs() <= MAX_SKEW
+    })
+}
+
+/// The header `x-amz-date`: `20261123T060000Z`.
+fn signed_at(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = headers.get("x-amz-date")?.to_str().ok()?;
+    let date = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", date).ok()?;
+    Offset::UTC.to_timestamp(date).ok()
 }
 
 async fn handle(
@@ -419,35 +453,46 @@ async fn handle(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let signed_at = signed_at(&headers);
+    let mut response = SIGNED_AT.scope(signed_at, answer(&state, method, uri, headers, body)).await;
+    if state.served().clock_is_ahead {
+        let now = wall_clock().saturating_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX);
+        let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        response.headers_mut().extend(HeaderValue::try_from(date).ok().map(|date| (header::DATE, date)));
+    }
+    response
+}
+
+async fn answer(state: &FleetState, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
     let target = text("x-amz-target");
     let caller = state.sessions.account(&headers);
     let region = regions::of_request(&headers);
     if !target.is_empty() {
         if let Some(name) = target.strip_prefix(DYNAMODB) {
-            dynamodb_call(&state, caller, name, &body).await
+            dynamodb_call(state, caller, name, &body).await
         } else if let Some(name) = target.strip_prefix(accounts::ORGANIZATIONS) {
-            organization_call(&state, caller, name, &body).await
+            organization_call(state, caller, name, &body).await
         } else if target.ends_with(events::TARGET) {
-            lookup_call(&state, &body).await
+            lookup_call(state, &body).await
         } else if target.ends_with(tagging::TARGET) {
-            search_call(&state, &body).await
+            search_call(state, &body).await
         } else {
-            kms_call(&state, target, caller, region, &body).await
+            kms_call(state, target, caller, region, &body).await
         }
     } else if let Some(name) = uri.path().strip_prefix(cloudwatch::PATH) {
-        cloudwatch_call(&state, name, caller, region, &body).await
+        cloudwatch_call(state, name, caller, region, &body).await
     } else if uri.path() == accounts::LIST_REGIONS {
-        list_regions_call(&state, caller, &body).await
+        list_regions_call(state, caller, &body).await
     } else if method == Method::PUT {
-        put_object_call(&state, caller, uri.path(), body).await
+        put_object_call(state, caller, uri.path(), body).await
     } else if method == Method::GET {
-        get_object_call(&state, caller, uri.path()).await
+        get_object_call(state, caller, uri.path()).await
     } else if text("content-type").starts_with("application/x-www-form-urlencoded") {
-        query_call(&state, caller, &sns::parse_form(&body)).await
+        query_call(state, caller, &sns::parse_form(&body)).await
     } else {
         lock(&state.calls).record_unknown(format!("{method} {}", uri.path()));
-        respond(&state, Service::Kms, Err(kms::unknown_operation()), &Delivery::Whole)
+        respond(state, Service::Kms, Err(kms::unknown_operation()), &Delivery::Whole)
     }
 }
 
@@ -457,8 +502,9 @@ async fn lookup_call(state: &FleetState, body: &[u8]) -> Response {
     lock(&state.calls).record(operation.name(), None);
     let is_throttled = served.model.description.quotas && !served.quotas.take(operation, None);
     let fault = if is_throttled { Some(Fault::new(FaultKind::Throttled)) } else { served.fault(operation, None) };
+    let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
     suffer(state, &served, operation, "*", fault.as_ref(), || {
-        events::answer(&served.model, body).map(|answer| answer.to_string())
+        events::answer(&served.model, body, page_fault).map(|answer| answer.to_string())
     })
     .await
 }
@@ -469,8 +515,9 @@ async fn search_call(state: &FleetState, body: &[u8]) -> Response {
     let operation = Operation::GetResources;
     lock(&state.calls).record(operation.name(), None);
     let fault = served.fault(operation, None);
+    let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
     suffer(state, &served, operation, "*", fault.as_ref(), || {
-        tagging::answer(&served.model, body).map(|answer| answer.to_string())
+        tagging::answer(&served.model, body, page_fault).map(|answer| answer.to_string())
     })
     .await
 }
@@ -564,6 +611,7 @@ async fn dynamodb_call(state: &FleetState, caller: Caller<'_>, name: &str, body:
         page_size: served.model.description.table_page_size,
         index_lag: served.model.description.index_lag_writes,
         processed: unprocessed.map(|fault| fault.processed.unwrap_or(0)),
+        page_fault: fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages()),
     };
     suffer(state, &served, operation, &resource, fault.as_ref(), || {
         for_home_alone(caller)?;
@@ -637,10 +685,11 @@ async fn list_regions_call(state: &FleetState, caller: Caller<'_>, body: &[u8]) 
     };
     let of_account = account.as_ref().and_then(|account| account.fault(operation, None));
     let fault = served.fault(operation, None).or(of_account);
+    let page_fault = fault.as_ref().map(|fault| fault.kind).filter(|kind| kind.is_of_pages());
     suffer(state, &served, operation, "*", fault.as_ref(), || {
         for_home_alone(caller)?;
         let unknown = || ApiError::new(404, "ResourceNotFoundException", "No account was found.");
-        Ok(accounts::regions(&account.ok_or_else(unknown)?.model.description, body).to_string())
+        Ok(accounts::regions(&account.ok_or_else(unknown)?.model.description, body, page_fault).to_string())
     })
     .await
 }
@@ -771,8 +820,12 @@ async fn suffer<T: Into<Bytes>>(
     if delay > 0 {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
-    if let Some(error) = fault.and_then(|fault| fault.error(operation, resource)) {
+    let is_absorbed = kind == Some(FaultKind::ClockSkew) && is_signed_by_clock_ahead();
+    if let Some(error) = fault.filter(|_| !is_absorbed).and_then(|fault| fault.error(operation, resource)) {
         return respond(state, service, Err(error), &Delivery::Whole);
+    }
+    if kind == Some(FaultKind::Refused) {
+        return respond(state, service, Ok(Bytes::new()), &Delivery::Refused);
     }
     let answer = answer().map(Into::into);
     if stop == Some(When::After) {
@@ -782,8 +835,24 @@ async fn suffer<T: Into<Bytes>>(
         Some(FaultKind::Garbled) => respond(state, service, Ok("%$&! not an answer".into()), &Delivery::Whole),
         Some(FaultKind::Truncated) => respond(state, service, answer, &Delivery::Truncated),
         Some(FaultKind::Cut) => respond(state, service, answer, &Delivery::Cut),
+        Some(FaultKind::Drip) => respond(state, service, answer, &Delivery::Drip),
         _ => respond(state, service, answer, &Delivery::Whole),
     }
+}
+
+/// A byte a second, and the last one never.
+fn drip(body: Bytes) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let last = body.len().saturating_sub(1);
+    stream::iter(0..body.len()).then(move |place| {
+        let byte = body.slice(place..=place);
+        async move {
+            if place == last {
+                future::pending::<()>().await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(byte)
+        }
+    })
 }
 
 fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>, delivery: &Delivery) -> Response {
@@ -818,6 +887,12 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
             });
             Body::from_stream(stream::once(future::ready(Ok(body))).chain(end))
         }
+        // It fails before the head is out: the caller gets nothing at all.
+        Delivery::Refused => {
+            let refused = Err::<Bytes, _>(io::Error::from(io::ErrorKind::ConnectionAborted));
+            Body::from_stream(stream::once(future::ready(refused)))
+        }
+        Delivery::Drip => Body::from_stream(drip(body)),
     };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -838,7 +913,7 @@ fn respond(state: &FleetState, service: Service, answer: Result<Bytes, ApiError>
             headers.insert("x-amzn-query-error", error);
         }
     }
-    if matches!(delivery, Delivery::Cut) {
+    if matches!(delivery, Delivery::Cut | Delivery::Drip) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     if let Ok(request_id) = HeaderValue::try_from(request_id) {

@@ -15,6 +15,7 @@ mod dynamodb;
 mod error;
 mod events;
 mod expression;
+pub mod fault_matrix;
 mod faults;
 mod fleet;
 pub mod harness;

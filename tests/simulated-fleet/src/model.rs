@@ -248,9 +248,13 @@ fn check_entry(field: &str, entry: &KeyDescription) -> Result<(), DescriptionErr
 
 fn check_fault(field: &str, operation: Operation, fault: &Fault) -> Result<(), DescriptionError> {
     let has_such_pages = match operation.service() {
-        // A page of CloudWatch's is the last one by having no token.
-        Service::CloudTrail | Service::CloudWatch | Service::Tagging => fault.kind != FaultKind::NoMarker,
-        Service::Organizations => fault.kind == FaultKind::EmptyPage,
+        // Their pages are the last ones by having no token.
+        Service::Account | Service::CloudTrail | Service::CloudWatch | Service::Organizations | Service::Tagging => {
+            fault.kind != FaultKind::NoMarker
+        }
+        Service::DynamoDb => {
+            fault.kind != FaultKind::NoMarker && matches!(operation, Operation::Query | Operation::Scan)
+        }
         _ => operation.is_list(),
     };
     if fault.kind.is_of_pages() && !has_such_pages {

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
+use crate::faults::FaultKind;
 use crate::model::{Key, Model};
 
 /// How the header `x-amz-target` ends.
@@ -30,7 +31,7 @@ struct TagFilter {
     values: Vec<String>,
 }
 
-pub(crate) fn answer(model: &Model, body: &[u8]) -> Result<Value, ApiError> {
+pub(crate) fn answer(model: &Model, body: &[u8], page_fault: Option<FaultKind>) -> Result<Value, ApiError> {
     let invalid = |message: String| ApiError::bad_request("InvalidParameterException", message);
     let request: GetResources = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
     if !request.resource_type_filters.iter().all(|it| it == "kms" || it == "kms:key") {
@@ -61,6 +62,12 @@ pub(crate) fn answer(model: &Model, body: &[u8]) -> Result<Value, ApiError> {
             break;
         }
         found.push(entry(&key));
+    }
+    if page_fault.is_some() {
+        next = start.to_string();
+    }
+    if page_fault == Some(FaultKind::EmptyPage) {
+        found.clear();
     }
     Ok(json!({"ResourceTagMappingList": found, "PaginationToken": next}))
 }

@@ -358,6 +358,51 @@ fn faults_spoil_the_body() {
 }
 
 #[test]
+fn refuses_without_a_byte_and_drips_without_an_end() {
+    let fleet = serve(json!({"keys": [{"key_id": "k"}], "faults": {"DescribeKey": "refused", "GetKeyPolicy": "drip"}}));
+    let ask = |operation: &str| {
+        let mut stream = connect(&fleet);
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: f\r\nx-amz-target: TrentService.{operation}\r\ncontent-length: 13\r\n\r\n"
+        );
+        stream.write_all(format!("{head}{{\"KeyId\":\"k\"}}").as_bytes()).unwrap();
+        stream
+    };
+    let mut answer = Vec::new();
+    let _ = ask("DescribeKey").read_to_end(&mut answer);
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(fleet.calls()["DescribeKey"], 1);
+    // Head and two bytes within two and a half seconds.
+    let mut stream = ask("GetKeyPolicy");
+    stream.set_read_timeout(Some(Duration::from_millis(2_500))).unwrap();
+    while !answer.ends_with(b"\r\n\r\n{\"") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert!(stream.read(&mut [0]).is_err(), "the next byte takes its time");
+}
+
+#[test]
+fn a_clock_that_is_ahead_shows_on_every_answer_and_takes_signatures_by_itself() {
+    let fleet = serve(json!({"keys": [{"key_id": "k"}], "faults": {"DescribeKey": "clock_skew"}}));
+    let date = |reply: &Reply| {
+        let date = reply.head.lines().find_map(|line| line.strip_prefix("date: ")).unwrap();
+        jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S gmt", date).unwrap()
+    };
+    let ask = |operation: &str, signed: &str| {
+        let headers = format!("x-amz-target: TrentService.{operation}\r\nx-amz-date: {signed}\r\n");
+        send(&fleet, &headers, "{\"KeyId\":\"k\"}")
+    };
+    let policy = ask("GetKeyPolicy", "20200101T000000Z");
+    assert_eq!(policy.status, 200);
+    let by_its_clock = date(&policy).strftime("%Y%m%dT%H%M%SZ").to_string();
+    assert_eq!(ask("DescribeKey", "20200101T000000Z").error_code(), "InvalidSignatureException");
+    assert_eq!(ask("DescribeKey", &by_its_clock).status, 200);
+}
+
+#[test]
 fn hangs_without_holding_up_others_and_ends_when_dropped() {
     let fleet = serve(json!({"keys": [{"key_id": "k"}], "faults": {"DescribeKey": "hang"}}));
     let mut stream = connect(&fleet);

@@ -47,7 +47,7 @@ fn regions_are_listed_by_their_status() {
     let account = AccountDescription { enabled_regions: Some(vec!["eu-west-1".into()]), ..Default::default() };
     let account = account.fleet("222222222222", &home());
     let names = |body: serde_json::Value| -> Vec<String> {
-        let answer = regions(&account, body.to_string().as_bytes());
+        let answer = regions(&account, body.to_string().as_bytes(), None);
         let regions = answer["Regions"].as_array().unwrap().iter();
         regions.map(|it| it["RegionName"].as_str().unwrap().to_owned()).collect()
     };
