@@ -9,7 +9,13 @@ use simulated_fleet::fault_matrix::{CANNOT_OCCUR, FAULTS, Matrix};
 use crate::WRITTEN;
 
 /// The functions' files.
-const MATRICES: &[&str] = &[include_str!("../../../functions/rotation-checker/tests/fault_matrix.json")];
+const MATRICES: &[&str] = &[
+    include_str!("../../../functions/access-checker/tests/fault_matrix.json"),
+    include_str!("../../../functions/health-prober/tests/fault_matrix.json"),
+    include_str!("../../../functions/key-age-checker/tests/fault_matrix.json"),
+    include_str!("../../../functions/rotation-checker/tests/fault_matrix.json"),
+    include_str!("../../../functions/usage-anomaly-scorer/tests/fault_matrix.json"),
+];
 
 /// What the parts of a result mean.
 const WORDS: &[(&str, &str)] = &[
@@ -47,7 +53,7 @@ const MEANINGS: [&str; 14] = [
     "status 500 with the service's own error, each time",
     "the connection is closed before a byte of an answer. One address serves all calls of a test, so that the connection to one call alone cannot be refused before it is made; the transport reports both alike, as a failure to dispatch",
     "half the body, then the connection is closed; what the call does is done",
-    "nothing, ever; the invocation has 8 s",
+    "nothing, ever; the invocation has 10 s",
     "the body comes a byte a second and never to its end; the invocation has 24 s, longer than three tries; what the call does is done",
     "status 200 and a body that is no answer; what the call does is done",
     "status 200 and half the body, whole as far as HTTP knows; what the call does is done. Half of the XML of STS and SNS holds all that is read",
