@@ -39,7 +39,7 @@ fn keys(wrong: [bool; 3]) -> Value {
         let last = json!({"operation": "Encrypt", "timestamp": days_from_now(0)});
         numbered_key(
             n,
-            json!({"aliases": [format!("alias/key-{n}")], "creation_date": old, "usage": {"Encrypt": usage}}),
+            json!({"aliases": [format!("alias/key-{n}")], "creation_date": old, "last_usage": last, "usage": {"Encrypt": usage}}),
         )
     });
     let idle = (3..).zip(wrong).map(|(n, wrong)| {
