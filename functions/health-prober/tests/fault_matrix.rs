@@ -1,5 +1,7 @@
 //! Each call of the function with each fault: `fault_matrix.json` says what comes of it.
 
+#![expect(clippy::indexing_slicing, reason = "a test binary")]
+
 use std::path::Path;
 
 use serde_json::{Value, json};

@@ -89,9 +89,9 @@ pub(crate) fn page() -> String {
     for text in MATRICES {
         let Matrix { function, rows } = Matrix::read(text);
         let _ = write!(page, "\n## {function}\n\n| call |");
-        FAULTS.iter().for_each(|(_, fault)| {
+        for (_, fault) in FAULTS {
             let _ = write!(page, " {fault} |");
-        });
+        }
         let _ = write!(page, "\n|---|{}\n", "---|".repeat(FAULTS.len()));
         for (call, results) in rows {
             let _ = write!(page, "| {call} |");

@@ -92,7 +92,6 @@ impl Cell {
     /// call's own time-outs put an end.
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(match self.fault {
-            "hang" => 10,
             "drip" => 24,
             _ => 10,
         })

@@ -337,7 +337,7 @@ impl ServedFleet {
             || elsewhere.values().chain(accounts.values()).any(|served| served.clock_is_ahead);
         let model = Model::new(description)?;
         let (asked, reads, quotas) = (Arc::default(), Arc::default(), Arc::default());
-        Ok(Self { model, asked, reads, quotas, elsewhere, accounts, clock_is_ahead })
+        Ok(Self { model, asked, reads, quotas, elsewhere, clock_is_ahead, accounts })
     }
 
     /// What is being served for that caller, if its credentials are good.

@@ -97,7 +97,8 @@ impl<'a> Situation<'a> {
 }
 
 impl Rehearsed<'_> {
-    /// Runs a cell. Calls that name a key fail for `keys` alone, in the cell's Region; all others for everybody. The word for what came of it:
+    /// Runs a cell. Calls that name a key fail for `keys` alone, in the cell's Region; all others for everybody. The word
+    /// for what came of it:
     ///
     /// `right`, `fails: <error type>`, or one or more of `not known: <reasons>` (of the keys concerned), `not reached`,
     /// `broken off`, `without names`; behind any of them `, told again` where a change was told more than once.
@@ -133,7 +134,7 @@ impl Rehearsed<'_> {
         assert_was_hit(&fleet, cell)?;
         let told_at_once = told(&fleet);
         let (mut word, same_keys) = self.word(second, if is_of_keys { keys } else { &[] })?;
-        for ((change, control, key, reason), _) in &self.told {
+        for (change, control, key, reason) in self.told.keys() {
             if same_keys.contains(key) && !told_at_once.contains_key(&of(change, control, key, reason)) {
                 return Err(format!("{word}; {change} {control} of {key} was not told though it was seen"));
             }
@@ -146,7 +147,7 @@ impl Rehearsed<'_> {
             return Err(format!("{word}; the next run is not right: {third}"));
         }
         let told_in_all = told(&fleet);
-        for (what, _) in &self.told {
+        for what in self.told.keys() {
             if !told_in_all.contains_key(what) {
                 return Err(format!("{word}; {what:?} was never told"));
             }
