@@ -16,6 +16,9 @@ use serde_json::{Map, Value};
 const ENVELOPE: [&str; 10] =
     ["version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail", "replay-name"];
 
+/// Most characters that an error says of a field, and of what is wrong with it: an event may be 256 KiB of one name.
+const LONGEST: usize = 1_000;
+
 /// An event that a function does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
@@ -30,7 +33,15 @@ impl InvalidEvent {
     /// That field, and what is wrong with it.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         // The sender's own text may stand in both.
-        Self { field: printable(&field.into()), problem: printable(&problem.into()) }
+        Self { field: shortened(&printable(&field.into())), problem: shortened(&printable(&problem.into())) }
+    }
+}
+
+/// The text without what goes beyond [`LONGEST`].
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -494,6 +505,21 @@ mod tests {
         ] {
             let error = refused(event.clone());
             assert!(error.starts_with(field), "{event}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_short_however_long_the_event() {
+        let long = "ü".repeat(100_000);
+        for (event, start) in [
+            (json!({long.clone(): 1}), "üü"),
+            (json!({"detail": {long.clone(): 1}}), "detail.üü"),
+            (json!({"detail": {"target": {long.clone(): 1}}}), "detail.target.üü"),
+            (json!({"Records": long}), "Records: is no SQS batch: "),
+        ] {
+            let error = refused(event);
+            assert!(error.starts_with(start), "{error}");
+            assert!(error.contains('…') && error.chars().count() <= 2 * LONGEST + 4, "{error}");
         }
     }
 

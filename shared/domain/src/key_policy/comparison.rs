@@ -115,20 +115,46 @@ fn is_same(here: &Value, there: &Value, keys: (&RelatedKey, &RelatedKey)) -> boo
 }
 
 /// The places of the elements on both sides that have no partner on the other one. What is equal as it stands goes
-/// together first: of two Regions that both policies name, each is its own.
+/// together first: of two Regions that both policies name, each is its own. Of the rest as many find a partner as can: an
+/// element may mean the same as several, and must not take the only partner of another one.
 fn unmatched(here: &[Value], there: &[Value], keys: (&RelatedKey, &RelatedKey)) -> (Vec<usize>, Vec<usize>) {
     let mut here: Vec<(usize, &Value)> = here.iter().enumerate().collect();
     let mut there: Vec<(usize, &Value)> = there.iter().enumerate().collect();
-    let mut pair_off = |is_partner: &dyn Fn(&Value, &Value) -> bool| {
-        here.retain(|(_, one)| {
-            let partner = there.iter().position(|(_, other)| is_partner(one, other));
-            partner.map(|place| there.swap_remove(place)).is_none()
-        });
-    };
-    pair_off(&|one, other| one == other);
-    pair_off(&|one, other| is_same(one, other, keys));
-    let places = |left: Vec<(usize, &Value)>| left.into_iter().map(|(place, _)| place).collect();
-    (places(here), places(there))
+    here.retain(|(_, one)| {
+        let partner = there.iter().position(|(_, other)| one == other);
+        partner.map(|place| there.swap_remove(place)).is_none()
+    });
+    let candidates: Vec<Vec<usize>> = here
+        .iter()
+        .map(|(_, one)| (0..there.len()).filter(|n| there.get(*n).is_some_and(|it| is_same(one, it.1, keys))).collect())
+        .collect();
+    let mut partners = vec![None; there.len()];
+    let mut alone = Vec::new();
+    for (n, (place, _)) in here.iter().enumerate() {
+        if !finds_partner(n, &candidates, &mut partners, &mut vec![false; there.len()]) {
+            alone.push(*place);
+        }
+    }
+    let left = there.iter().zip(&partners).filter(|(_, partner)| partner.is_none());
+    (alone, left.map(|((place, _), _)| *place).collect())
+}
+
+/// Gives the element `n` a partner, if need be one that another element has and can do without. `partners` says whose
+/// each candidate is, `asked` which of them were asked already.
+fn finds_partner(n: usize, candidates: &[Vec<usize>], partners: &mut [Option<usize>], asked: &mut [bool]) -> bool {
+    for &candidate in candidates.get(n).into_iter().flatten() {
+        if asked.get_mut(candidate).is_none_or(|asked| std::mem::replace(asked, true)) {
+            continue;
+        }
+        let holder = partners.get(candidate).copied().flatten();
+        if holder.is_none_or(|holder| finds_partner(holder, candidates, partners, asked)) {
+            if let Some(partner) = partners.get_mut(candidate) {
+                *partner = Some(n);
+            }
+            return true;
+        }
+    }
+    false
 }
 
 /// The text with the key's own ARN and Region name replaced by what cannot stand in a policy of KMS's: control characters.
@@ -190,6 +216,19 @@ mod tests {
             json!({"Effect": "Allow", "Condition": {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}});
         assert_eq!(differences(&of(json!([one])), &of(json!([via_both()]))).len(), 1);
         assert_eq!(differences(&of(json!([via_both()])), &of(json!([one]))).len(), 1);
+    }
+
+    #[test]
+    fn a_statement_leaves_another_one_its_only_partner() {
+        let of_regions = |via: &str, caller: &str| json!({"Effect": "Allow", "Condition": {"StringEquals": {"kms:ViaService": via, "aws:RequestedRegion": caller}}});
+        let here = [of_regions("us-east-1", "us-east-1"), of_regions("us-east-1", "eu-west-1")];
+        let there = [of_regions("eu-west-1", "eu-west-1"), of_regions("eu-west-1", "us-east-1")];
+        for (one, other) in [(0, 1), (1, 0)] {
+            for (this, that) in [(0, 1), (1, 0)] {
+                let (here, there) = (json!([here[one], here[other]]), json!([there[this], there[that]]));
+                assert_eq!(differences(&of(here.clone()), &of(there.clone())), Vec::<String>::new(), "{here} {there}");
+            }
+        }
     }
 
     #[test]
