@@ -1,0 +1,13 @@
+//! What fuzzing holds against any input: each target is one function over bytes, which panics where a promise is broken.
+//!
+//! This crate's tests run them over the saved corpus and generated input.
+
+mod event_input;
+mod exemption_tags;
+mod policy_comparison;
+mod score_series;
+
+pub use event_input::event_input;
+pub use exemption_tags::exemption_tags;
+pub use policy_comparison::policy_comparison;
+pub use score_series::score_series;
