@@ -8,6 +8,9 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 FUNCTION ?= rotation-checker
 EVENT ?= scheduled
+# `make fuzz`: which targets, and for how long each.
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 600
 # A section of samconfig.toml: default or prod.
 ENV ?= default
 
@@ -27,7 +30,7 @@ RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 WITH_TOOLS := PATH="$(BIN):$$PATH"
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo scan archive bench bench-peers test lint unit e2e fmt build validate deploy deploy-application-keys package invoke logs clean tools python cargo
+.PHONY: help demo scan archive bench bench-peers test lint unit e2e fuzz fmt build validate deploy deploy-application-keys package invoke logs clean tools python cargo
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +56,16 @@ unit: cargo ## The Rust tests
 
 e2e: cargo $(TOOLS) ## The end-to-end suite in a local AWS
 	@exec $(BIN)/python -m pytest tests/end-to-end
+
+fuzz: cargo .local/cargo-fuzz/bin/cargo-fuzz ## Fuzz on stable Rust, ten minutes a target (FUZZ_TARGETS=… FUZZ_SECONDS=…)
+	@cd fuzz && for target in $(FUZZ_TARGETS); do \
+		mkdir -p grown/$$target; \
+		PATH="$(CURDIR)/.local/cargo-fuzz/bin:$$PATH" cargo fuzz run --fuzz-dir . --sanitizer none $$target grown/$$target corpus/$$target \
+			-- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; \
+	done
+
+.local/cargo-fuzz/bin/cargo-fuzz:
+	cargo install cargo-fuzz --version 0.13.2 --locked --root .local/cargo-fuzz
 
 bench: cargo $(TOOLS) ## Measure rotation-checker beside other ways to ask the same; writes docs/benchmark.md and .svg
 	cargo build --release --package benchmarks --package rotation-checker --features rotation-checker/unpaced
@@ -102,7 +115,7 @@ logs: $(TOOLS) ## Follow the functions' logs of the deployed stack (ENV=prod)
 	@exec $(SAM) logs --config-env $(ENV) --tail
 
 clean: ## Remove all that make made
-	rm -rf .aws-sam .local dist .pytest_cache .ruff_cache .venv
+	rm -rf .aws-sam .local dist .pytest_cache .ruff_cache .venv fuzz/target fuzz/grown fuzz/artifacts
 	! command -v cargo > /dev/null || cargo clean
 
 tools: $(TOOLS)

@@ -1,6 +1,6 @@
 //! What fuzzing holds against any input: each target is one function over bytes, which panics where a promise is broken.
 //!
-//! This crate's tests run them over the saved corpus and generated input.
+//! `make fuzz` runs them under libFuzzer from `fuzz/`; this crate's tests run them over the saved corpus and generated input.
 
 mod event_input;
 mod exemption_tags;
