@@ -46,6 +46,7 @@ test: python cargo ## Everything that must hold: lint, unit, e2e
 
 lint: cargo validate ## Format, clippy, docs, Python, template
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	$(BIN)/ruff check --quiet tests/end-to-end tests/benchmarks
