@@ -4,10 +4,12 @@
 
 mod event_input;
 mod exemption_tags;
+mod kms_answers;
 mod policy_comparison;
 mod score_series;
 
 pub use event_input::event_input;
 pub use exemption_tags::exemption_tags;
+pub use kms_answers::kms_answers;
 pub use policy_comparison::policy_comparison;
 pub use score_series::score_series;

@@ -101,6 +101,11 @@ fn exemption_tags() {
 }
 
 #[test]
+fn kms_answers() {
+    holds("kms_answers", fuzz_targets::kms_answers);
+}
+
+#[test]
 fn policy_comparison() {
     holds("policy_comparison", fuzz_targets::policy_comparison);
 }
