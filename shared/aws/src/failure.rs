@@ -46,6 +46,7 @@ fn cause_of_answer(code: Option<&str>, status: u16) -> Cause {
             | "Throttling"
             | "TooManyRequestsException"
             | "RequestLimitExceeded"
+            | "SlowDown"
             | "ProvisionedThroughputExceededException"
             | "KMSThrottling"
             | "KMSThrottlingException",
@@ -122,6 +123,7 @@ mod tests {
             (Some("KMSDisabled"), 400, Cause::Unexpected),
             (Some("KMSAccessDenied"), 400, Cause::AccessDenied),
             (Some("AuthorizationError"), 403, Cause::AccessDenied),
+            (Some("SlowDown"), 503, Cause::Throttled),
             (Some("SignatureDoesNotMatch"), 403, Cause::Unexpected),
             (Some("ExpiredToken"), 403, Cause::Unexpected),
             (Some("KMSInternalException"), 500, Cause::ServiceError),

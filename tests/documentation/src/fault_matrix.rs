@@ -14,6 +14,7 @@ const MATRICES: &[&str] = &[
     include_str!("../../../functions/health-prober/tests/fault_matrix.json"),
     include_str!("../../../functions/key-age-checker/tests/fault_matrix.json"),
     include_str!("../../../functions/rotation-checker/tests/fault_matrix.json"),
+    include_str!("../../../functions/target-planner/tests/fault_matrix.json"),
     include_str!("../../../functions/usage-anomaly-scorer/tests/fault_matrix.json"),
 ];
 
@@ -37,6 +38,10 @@ const WORDS: &[(&str, &str)] = &[
     ),
     ("without names", "all is right and told, but the findings' keys go by their ARNs, not by their aliases"),
     ("fails: *error type*", "the invocation fails by that error, and the next run tells all that this one did not"),
+    (
+        "noticed: *reason*",
+        "the plan has every account all the same, and the answer says by that notice what is not known of them",
+    ),
     ("told again", "and a change comes twice: nobody knows whether its first alert went out"),
 ];
 
