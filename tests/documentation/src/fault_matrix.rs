@@ -89,7 +89,9 @@ pub(crate) fn page() -> String {
     }
     page.push_str(
         "\nA fault stays for the whole run, unless it says otherwise. It hits calls about some of the keys where a call names \
-         a key, and all calls of the operation otherwise.\n",
+         a key, and all calls of the operation otherwise.\n\nNot in these tables: `reporter`, whose failing calls \
+         `functions/reporter/tests/over_http.rs` and `two_tellers.rs` try, and `key-manager`, whose failing calls \
+         `functions/key-manager/tests/fault_walk.rs` tries.\n",
     );
     for text in MATRICES {
         let Matrix { function, rows } = Matrix::read(text);
