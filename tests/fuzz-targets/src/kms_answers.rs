@@ -178,7 +178,7 @@ fn evaluate(input: &Input) -> Vec<EvaluationLine> {
         };
         let target = Target { location, config, is_in_home_account: true };
         #[expect(clippy::disallowed_methods, reason = "the clock stands still")]
-        let deadlines = Deadlines::new(Instant::now(), Duration::from_secs(600));
+        let deadlines = Deadlines::new(Instant::now(), Duration::from_mins(10));
         let evaluation = Monitor { settings: &settings, checks: &checks }.evaluate(&target, &request, &deadlines).await;
         let reports = evaluation.into_iter().flat_map(|it| it.checks).map(|check| check.report);
         reports.filter_map(|report| report.evaluations).flat_map(|evaluations| evaluations.lines).collect()
