@@ -1,5 +1,6 @@
 """Executions of the daily check in the local AWS."""
 
+import contextlib
 import json
 import time
 
@@ -54,8 +55,8 @@ class Executions:
         return described
 
     def stop(self, execution):
-        """Stops it, unless it has ended."""
-        if self.stepfunctions.describe_execution(executionArn=execution)["status"] == "RUNNING":
+        """Stops it, unless it has ended: by itself, meanwhile, it may."""
+        with contextlib.suppress(self.stepfunctions.exceptions.ValidationException):
             self.stepfunctions.stop_execution(executionArn=execution)
 
     def children(self, execution):
